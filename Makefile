@@ -1,0 +1,52 @@
+# make demo | stop | check | test | clean.  Needed beforehand: Linux, Python >= 3.11 with venv, make.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+TEST_VENV := .venv-test
+BIN := $(VENV)/bin
+TBIN := $(TEST_VENV)/bin
+PIP_FLAGS := --disable-pip-version-check --quiet
+
+.PHONY: demo stop check test clean venv venv-test
+
+venv: $(VENV)/.installed
+venv-test: $(TEST_VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e . || { echo 'the package index could not be reached: pip install failed'; exit 1; }
+	@touch $@
+
+$(TEST_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
+	@test -x $(TBIN)/python || $(PYTHON) -m venv $(TEST_VENV)
+	@$(TBIN)/python -m pip install $(PIP_FLAGS) -e '.[test]' || { echo 'the package index could not be reached: pip install failed'; exit 1; }
+	@touch $@
+
+# Two supervised paper bots in the background, healthy, with their table and their pages.
+demo: venv
+	@$(BIN)/daemon_manager start --config bp_sol_01.json --config bp_eth_02.json
+	@$(BIN)/instance_cli list
+
+stop:
+	@test ! -x $(BIN)/daemon_manager || $(BIN)/daemon_manager stop --all
+
+# The quick check, under 40 s: format, lint, types, imports, fast tests.
+check: venv-test
+	@$(TBIN)/ruff format --check --quiet . || { echo 'run: $(TBIN)/ruff format .'; exit 1; }
+	@$(TBIN)/ruff check --quiet .
+	@$(TBIN)/mypy
+	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@$(TBIN)/python -m pytest -q -m 'not slow and not browser and not long'
+
+test: venv-test
+	@$(TBIN)/ruff format --check --quiet .
+	@$(TBIN)/ruff check --quiet .
+	@$(TBIN)/mypy
+	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@$(TBIN)/python -m pytest -m 'not long'
+
+clean: stop
+	@rm -rf $(VENV) $(TEST_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .lint-imports.log
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
