@@ -1,15 +1,15 @@
 """The error tree and the exit codes. The type of an error says whose move it is.
 
-    GridfleetError
-    ├── ConfigError            the operator: a file, an option or an environment variable is wrong
-    ├── UsageError             the operator: the command itself is wrong
-    ├── StoreError             the operator: the database cannot be read or written
-    ├── IllegalTransition      us: a bug, never a reason to go on
-    └── ExchangeError
-        ├── AuthError          the operator: the exchange refused the credentials
-        ├── Retryable          us, later: nothing happened there; try again after `retry_after_s`
-        ├── Rejected           the strategy: the exchange refused this order for `reason`
-        └── OutcomeUnknown     look it up by client order id; never send it again blind
+GridfleetError
+├── ConfigError            the operator: a file, an option or an environment variable is wrong
+├── UsageError             the operator: the command itself is wrong
+├── StoreError             the operator: the database cannot be read or written
+├── IllegalTransition      us: a bug, never a reason to go on
+└── ExchangeError
+    ├── AuthError          the operator: the exchange refused the credentials
+    ├── Retryable          us, later: nothing happened there; try again after `retry_after_s`
+    ├── Rejected           the strategy: the exchange refused this order for `reason`
+    └── OutcomeUnknown     look it up by client order id; never send it again blind
 """
 
 from __future__ import annotations
