@@ -1,0 +1,358 @@
+"""Processes: start one in a session of its own, signal it by identity, end its whole group.
+
+What lives here: fork and exec, pidfds, process groups as /proc shows them, the child-subreaper
+switch. No policy: when to TERM and when to KILL is `core.supervision`'s.
+
+Rules it keeps:
+- a process is PID + start time (+ boot); it is signalled through a pidfd that was opened first and
+  compared with the identity afterwards, so a recycled PID is never signalled;
+- a child leads its own session, so its group is everything with its session or group id, plus
+  whatever has been reparented to us (we are a child subreaper);
+- a group is empty when /proc shows no member that is not a zombie;
+- argv only, never a shell. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.identity import ProcessId, process_start_ticks
+
+_PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
+
+EXEC_FAILED = 127
+"""What a shell answers for a program that can't be run; our own code for a failed exec."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcStat:
+    """One line of /proc/PID/stat. `cpu_ticks` is user + system time, `rss_pages` resident pages."""
+
+    pid: int
+    state: str
+    ppid: int
+    pgrp: int
+    session: int
+    cpu_ticks: int
+    start: int
+    rss_pages: int
+
+    @property
+    def is_zombie(self) -> bool:
+        return self.state in ("Z", "X", "x")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A process that we started or adopted, held by a pidfd. `ours`: we can reap it."""
+
+    pid: int
+    start: int
+    pidfd: int
+    ours: bool
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self.pidfd)
+
+
+class SpawnError(Exception):
+    """The program could not be executed; `error` is what the kernel said."""
+
+    def __init__(self, program: str, error: int) -> None:
+        super().__init__(f"{program}: cannot be executed: {os.strerror(error)}")
+        self.error = error
+
+
+# Looking ----------------------------------------------------------------------------------------
+
+
+def read_stat(pid: int) -> ProcStat | None:
+    """Read /proc/PID/stat; None when the process is gone."""
+    try:
+        data = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    # The command stands in parentheses and may itself hold spaces and parentheses.
+    fields = data[data.rfind(b")") + 2 :].split()
+    if len(fields) < 22:
+        return None
+    return ProcStat(
+        pid=pid,
+        state=fields[0].decode("ascii"),
+        ppid=int(fields[1]),
+        pgrp=int(fields[2]),
+        session=int(fields[3]),
+        cpu_ticks=int(fields[11]) + int(fields[12]),
+        start=int(fields[19]),
+        rss_pages=int(fields[21]),
+    )
+
+
+def all_processes() -> dict[int, ProcStat]:
+    """Read every process that /proc shows."""
+    found = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - names alone; a Path each costs ten times
+        if name.isdigit() and (stat := read_stat(int(name))) is not None:
+            found[stat.pid] = stat
+    return found
+
+
+def group_members(
+    group: int, *, reaper: int | None = None, spare: Iterable[int] = ()
+) -> list[ProcStat]:
+    """Find the living members of a child's group, the leader first.
+
+    Members have the group's id as group or session. With `reaper` (our own PID) everything that
+    descends from it counts too, except `spare` and what descends from those: a grandchild that made
+    a session of its own is reparented to us when its parent dies, and is still the child's.
+    """
+    processes = all_processes()
+    spared = {os.getpid(), *spare}
+
+    def descends(stat: ProcStat) -> bool:
+        seen = set()
+        while stat.ppid not in seen:
+            if stat.pid in spared:
+                return False
+            if stat.ppid == reaper:
+                return True
+            seen.add(stat.ppid)
+            parent = processes.get(stat.ppid)
+            if parent is None:
+                return False
+            stat = parent
+        return False
+
+    found = [
+        stat
+        for stat in processes.values()
+        if not stat.is_zombie
+        and stat.pid not in spared
+        and (group in (stat.pgrp, stat.session) or (reaper is not None and descends(stat)))
+    ]
+    return sorted(found, key=lambda stat: (stat.pid != group, stat.pid))
+
+
+def holders_of(path: Path) -> list[ProcStat]:
+    """Find the processes that have the file open, except ourselves (a lock's holders)."""
+    try:
+        wanted = path.stat(follow_symlinks=False)
+    except OSError:
+        return []
+    found = []
+    for pid, stat in all_processes().items():
+        if pid == os.getpid() or stat.is_zombie:
+            continue
+        with contextlib.suppress(OSError):
+            for entry in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    seen = entry.stat()
+                    if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        found.append(stat)
+                        break
+    return found
+
+
+# Signalling -------------------------------------------------------------------------------------
+
+
+def open_pidfd(pid: int, start: int) -> int | None:
+    """Open a pidfd of exactly this process; None when it is gone or the PID was recycled."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return None
+    # Compared after the open: from here on the descriptor names this process and no other.
+    if process_start_ticks(pid) != start:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def adopt(identity: ProcessId) -> Child | None:
+    """Take a running process that is not our child; None when it is gone."""
+    pidfd = open_pidfd(identity.pid, identity.start)
+    if pidfd is None:
+        return None
+    return Child(pid=identity.pid, start=identity.start, pidfd=pidfd, ours=False)
+
+
+def send(pidfd: int, signum: int) -> bool:
+    """Signal through a pidfd; False when the process is gone."""
+    try:
+        signal.pidfd_send_signal(pidfd, signum)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def signal_members(members: Iterable[ProcStat], signum: int) -> list[int]:
+    """Signal each member that is still the process we saw; returns the PIDs reached."""
+    reached = []
+    for member in members:
+        pidfd = open_pidfd(member.pid, member.start)
+        if pidfd is None:
+            continue
+        try:
+            if send(pidfd, signum):
+                reached.append(member.pid)
+        except PermissionError:
+            pass  # it changed its user: not ours to end, and the caller's proof will show it
+        finally:
+            os.close(pidfd)
+    return reached
+
+
+def kill_until_empty(find: Callable[[], list[ProcStat]], timeout_s: float) -> list[ProcStat]:
+    """KILL whatever `find` shows until it shows nothing; returns who is left after `timeout_s`.
+
+    It waits on the victims' pidfds, not on a clock. A victim can outlast KILL only in an
+    uninterruptible system call, which is why there is an end to the patience.
+    """
+    deadline = time.monotonic() + timeout_s
+    while members := find():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return members
+        pidfds = [fd for m in members if (fd := open_pidfd(m.pid, m.start)) is not None]
+        try:
+            for pidfd in pidfds:
+                with contextlib.suppress(PermissionError):
+                    send(pidfd, signal.SIGKILL)
+            wait_gone(pidfds, left)
+        finally:
+            for pidfd in pidfds:
+                os.close(pidfd)
+    return []
+
+
+def wait_gone(pidfds: Iterable[int], timeout_s: float | None) -> bool:
+    """Wait until every process behind the pidfds has ended; False when the time ran out."""
+    waiting = set(pidfds)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    poller = select.poll()
+    for pidfd in waiting:
+        poller.register(pidfd, select.POLLIN)
+    while waiting:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready = poller.poll(None if left is None else left * 1000)
+        if not ready and left is not None and left <= 0:
+            return False
+        for pidfd, _ in ready:
+            poller.unregister(pidfd)
+            waiting.discard(pidfd)
+    return True
+
+
+# Starting and reaping ---------------------------------------------------------------------------
+
+
+def become_subreaper() -> None:
+    """Let orphaned descendants be reparented to this process, so that it can reap them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def spawn(
+    argv: tuple[str, ...],
+    *,
+    cwd: str,
+    env: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    keep_fds: tuple[int, ...] = (),
+) -> Child:
+    """Start a program in its own session, standard input from /dev/null; return once exec is done.
+
+    `keep_fds` stay open in the child under their numbers; every other descriptor is closed by its
+    close-on-exec flag. Errors: SpawnError, with no process left.
+    """
+    report_r, report_w = os.pipe2(os.O_CLOEXEC)
+    # Until the child has reset the handlers, a signal to it would wake our own loop's pipe.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _exec(argv, cwd, env, stdout, stderr, keep_fds, report_w)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        os.close(report_w)
+    try:
+        report = _read_report(report_r)
+    finally:
+        os.close(report_r)
+    if report:
+        os.waitpid(pid, 0)
+        raise SpawnError(argv[0] if argv else "(no program)", int(report))
+    pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is still its own
+    stat = read_stat(pid)
+    return Child(pid=pid, start=stat.start if stat else 0, pidfd=pidfd, ours=True)
+
+
+def _exec(
+    argv: tuple[str, ...],
+    cwd: str,
+    env: Mapping[str, str],
+    stdout: int,
+    stderr: int,
+    keep_fds: tuple[int, ...],
+    report: int,
+) -> None:
+    """Become the program. Runs in the forked child and never returns."""
+    error = errno.EINVAL
+    try:
+        os.setsid()
+        for signum in range(1, signal.NSIG):
+            if signum not in (signal.SIGKILL, signal.SIGSTOP):
+                with contextlib.suppress(OSError, ValueError):
+                    signal.signal(signum, signal.SIG_DFL)
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(stdout, 1)
+        os.dup2(stderr, 2)
+        for fd in keep_fds:
+            os.set_inheritable(fd, True)
+        os.chdir(cwd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.execvpe(argv[0], argv, dict(env))
+    except OSError as exec_error:
+        error = exec_error.errno or errno.EINVAL
+    except BaseException:  # whatever it was, this process must not run on as a second supervisor
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            os.write(report, str(error).encode("ascii"))
+        os._exit(EXEC_FAILED)
+
+
+def _read_report(fd: int) -> bytes:
+    chunks = b""
+    while chunk := os.read(fd, 64):
+        chunks += chunk
+    return chunks
+
+
+def peek_exited() -> int | None:
+    """Find a child that has ended, without reaping it; None when there is none."""
+    try:
+        info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if info is None else info.si_pid
+
+
+def reap(pid: int) -> int:
+    """Reap an ended child; returns its exit code, or minus the signal that killed it."""
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
