@@ -1,0 +1,261 @@
+"""InstanceRegistry: which instances there are, which of them live, and what each one holds.
+
+A record holds facts, no secret: config_file, pid, pid_start, bot_pid, bot_start, boot_id, log_dir,
+db_path, web_host, web_port, web_port_auto, started_at, status, restarts, exchange, symbol, mode,
+grid, account. `status` is what the supervisor last said; what is true now is derived from it,
+the locks and the processes (`core.listing`).
+
+Alive means: lock held, and a process runs that has the PID and start time written down (in the
+record, the PID file or the lock file's note; where nothing is, the kernel's list of lock holders
+tells). So neither a recycled PID nor a deleted PID file deceives.
+
+How a supervisor uses it: take `logs/{id}/.supervisor.lock`, then `claim(spec)`, then `update` at
+each change; the record stays after a stop. The lock comes first, so that a record whose start
+is under way is never taken for a dead one.
+
+Standard library only: a supervisor loads this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from core.claims import choose_port, facts, find_clashes, own_faults
+from core.errors import ConfigError
+from core.identity import LockTable, ProcessId, identify, process_start_ticks, read_pid_file
+from core.paths import check_name, run_dir
+from core.registry_file import Record, RegistryFile
+from core.spec import ChildSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liveness:
+    """Which processes of an instance run now; None: not running."""
+
+    pid: int | None
+    bot_pid: int | None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the supervisor lives."""
+        return self.pid is not None
+
+    @property
+    def is_any_alive(self) -> bool:
+        return self.pid is not None or self.bot_pid is not None
+
+
+class InstanceRegistry:
+    """The registry under one root. Every change holds the registry's lock and is written whole.
+
+    Errors of all methods that write: StoreError (the lock can't be had), ConfigError (a planted
+    link), OSError (a full disk); the registry is then as it was.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self._file = RegistryFile(self.root)
+
+    @property
+    def path(self) -> Path:
+        return self._file.path
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Hold the lock over several calls; may be nested."""
+        return self._file.locked()
+
+    def load(self) -> dict[str, Record]:
+        """Read all records by instance id, without a lock; a damaged file is repaired."""
+        return self._file.load()
+
+    def save(self, records: dict[str, Record]) -> None:
+        """Replace all records. Between `load` and `save` hold `locked()`."""
+        with self.locked():
+            self._file.save(records)
+
+    def get(self, instance_id: str) -> Record | None:
+        """Give one record; None when the id is unknown."""
+        return self.load().get(instance_id)
+
+    def register(self, instance_id: str, record: Record) -> None:
+        """Put a whole record in, in place of any earlier one."""
+        check_name(instance_id)
+        with self.locked():
+            records = self.load()
+            records[instance_id] = dict(record)
+            self._file.save_copy(instance_id, records[instance_id])
+            self._file.save(records)
+
+    def update(self, instance_id: str, **fields: Any) -> Record:
+        """Change fields of a record (made if it is not there) and return it whole.
+
+        A new `pid` or `bot_pid` without its start time gets it from the running process.
+        """
+        check_name(instance_id)
+        with self.locked():
+            records = self.load()
+            record = {**records.get(instance_id, {}), **_with_identity(fields)}
+            if record != records.get(instance_id):
+                records[instance_id] = record
+                self._file.save_copy(instance_id, record)
+                self._file.save(records)
+            return record
+
+    def unregister(self, instance_id: str) -> bool:
+        """Take a record out; False when there was none."""
+        check_name(instance_id)
+        with self.locked():
+            records = self.load()
+            if records.pop(instance_id, None) is None:
+                return False
+            self._file.drop_copy(instance_id)
+            self._file.save(records)
+            return True
+
+    def list_instances(self) -> list[Record]:
+        """Give every record with `instance_id`, `is_alive` (the supervisor) and live PIDs, by id.
+
+        `pid` and `bot_pid` are None unless that very process runs.
+        """
+        locks = LockTable()
+        return [
+            {
+                **record,
+                "instance_id": instance_id,
+                "is_alive": alive.is_alive,
+                "pid": alive.pid,
+                "bot_pid": alive.bot_pid,
+            }
+            for instance_id, record in sorted(self.load().items())
+            for alive in (self.liveness(instance_id, record, locks),)
+        ]
+
+    def liveness(
+        self, instance_id: str, record: Record | None = None, locks: LockTable | None = None
+    ) -> Liveness:
+        """Look which processes of the instance run now, without disturbing them."""
+        record = (self.get(instance_id) or {}) if record is None else record
+        locks = locks or LockTable()
+        folder = run_dir(self.root, instance_id)
+        pid = _live_pid(folder, ".supervisor.lock", "daemon.pid", record, "pid", locks)
+        bot = _live_pid(folder, ".bot.lock", "bot.pid", record, "bot_pid", locks)
+        # Where no file tells, the bot lock's taker may be the supervisor that opened it.
+        return Liveness(pid=pid, bot_pid=None if bot == pid else bot)
+
+    def dead_instances(self, keep: Collection[str] = ()) -> list[str]:
+        """Name the instances of which nothing lives or is locked, but not those in `keep`."""
+        locks = LockTable()
+        return [
+            instance_id
+            for instance_id, record in sorted(self.load().items())
+            if instance_id not in keep and not self._holds_anything(instance_id, record, locks)
+        ]
+
+    def cleanup_dead_instances(self, keep: Collection[str] = ()) -> int:
+        """Remove records and PID files of dead instances and return how many there were."""
+        with self.locked():
+            records = self.load()
+            dead = self.dead_instances(keep)
+            for instance_id in dead:
+                del records[instance_id]
+                self._file.drop_copy(instance_id)
+                for name in ("daemon.pid", "bot.pid"):
+                    with contextlib.suppress(OSError):
+                        (run_dir(self.root, instance_id) / name).unlink()
+            if dead:
+                self._file.save(records)
+        return len(dead)
+
+    def claim(self, spec: ChildSpec, *, pid: int | None = None, **fields: Any) -> int:
+        """Take the spec's port, database, log directory, id and account, and return the port.
+
+        `pid` is the supervisor (None: the caller); `fields` go into the record as they are. No
+        port in the spec: the one this instance had, if it was chosen for it and is still usable,
+        else the first from 5001 that is free and in nobody's record.
+        Errors: ConfigError with one fault for each thing that another living instance holds, its
+        holder named; nothing is written then.
+        """
+        own = os.getpid() if pid is None else pid
+        with self.locked():
+            records = self.load()
+            mine = records.get(spec.instance_id, {})
+            others = {key: record for key, record in records.items() if key != spec.instance_id}
+            locks = LockTable()
+            alive = self.liveness(spec.instance_id, mine, locks)
+            faults = own_faults(spec, mine, alive.pid, own)
+            for key, record in sorted(others.items()):
+                clashes = find_clashes(spec, record)
+                if clashes and self._holds_anything(key, record, locks):
+                    state = record.get("status", "unknown")
+                    holder = f"held by instance {key} ({state}, supervisor pid {record.get('pid')})"
+                    faults += [f"{spec.config_path}: {clash} is {holder}" for clash in clashes]
+            if faults:
+                raise ConfigError(f"{spec.instance_id}: cannot start", tuple(faults))
+            port = spec.web_port or choose_port(
+                spec, mine, others, is_adopted=alive.bot_pid is not None
+            )
+            self.update(
+                spec.instance_id,
+                **{
+                    **facts(spec, port),
+                    "pid": own,
+                    "bot_pid": alive.bot_pid,
+                    "started_at": datetime.now().astimezone().isoformat(timespec="seconds"),
+                    "status": "STARTING",
+                    "restarts": 0,
+                    **fields,
+                },
+            )
+            return port
+
+    def _holds_anything(self, instance_id: str, record: Record, locks: LockTable) -> bool:
+        """Tell whether a process of it lives, or a stranger (a leftover) holds one of its locks."""
+        folder = run_dir(self.root, instance_id)
+        return self.liveness(instance_id, record, locks).is_any_alive or any(
+            locks.is_held(folder / name) for name in (".supervisor.lock", ".bot.lock")
+        )
+
+
+# Liveness -------------------------------------------------------------------------------------
+
+
+def _live_pid(
+    folder: Path, lock: str, pid_file: str, record: Record, key: str, locks: LockTable
+) -> int | None:
+    """Give the PID of the process that holds the lock, by record, PID file or the kernel's list."""
+    starts = {"pid": "pid_start", "bot_pid": "bot_start"}
+    written = read_pid_file(folder / pid_file) or (None, None)
+    noted = read_pid_file(folder / lock) or (None, None)  # the holder's note in its lock file
+    candidates = (
+        (record.get(key), record.get(starts[key]), record.get("boot_id") or ""),
+        (*written, ""),
+        (*noted, ""),
+    )
+    for pid, start, boot in candidates:
+        if not isinstance(pid, int) or not isinstance(start, int):
+            continue
+        if ProcessId(pid=pid, start=start, boot=str(boot)).is_alive():
+            return pid if locks.is_held(folder / lock, expected=True) else None
+    if locks.is_held(folder / lock):
+        return locks.holder(folder / lock)
+    return None
+
+
+def _with_identity(fields: dict[str, Any]) -> dict[str, Any]:
+    """Add start times to new PIDs, so that they name processes."""
+    full = dict(fields)
+    for key, start_key in (("pid", "pid_start"), ("bot_pid", "bot_start")):
+        if key in full and start_key not in full:
+            pid = full[key]
+            full[start_key] = process_start_ticks(pid) if isinstance(pid, int) else None
+    if "pid" in full or "bot_pid" in full:
+        process = identify(os.getpid())
+        full["boot_id"] = process.boot if process else ""
+    return full
