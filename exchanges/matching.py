@@ -1,0 +1,432 @@
+"""The rules of the simulated exchange: fills, fees, margin, funding, liquidation. Pure.
+
+Values in, values out: no clock, file, socket, thread or database. A `Market` is one account on one
+instrument; it is changed on a `copy()`, so that a caller who cannot store the change drops the
+copy. Every change lands in a `Changes`: what has to be stored, and what has to be told.
+
+**The path.** Price moves on straight lines. The nearest price with a resting order in the way is a
+`Stop`: all orders at that exact price fill, in order of arrival, and the last price is that price.
+The rest of the line is walked afterwards, past orders that were placed meanwhile too.
+
+**Fills.** By `touch` (default) an order at exactly the price fills: a BUY when the path comes to
+or below its price, a SELL to or above. By `through` only when the path goes beyond. Whole
+quantity, at its own limit price, as maker; fee = quantity x price x rate, never rounded.
+
+**Placing.** BUY at or above the last price, SELL at or below it, is marketable: post-only is
+rejected (an order at exactly the price would fill), any other takes at the last price, not at its
+limit, as taker. IOC that is not marketable is EXPIRED at once. Off the tick or lot: PRECISION.
+Below the minimum notional: NOTIONAL, reduce-only excepted. A known client order id: DUPLICATE_ID
+(judged by the caller, who has every id ever used).
+
+**Reduce-only.** Accepted while the reduce-only orders of that side, itself included, do not exceed
+the position; else REDUCE_ONLY. When the position shrinks below their sum, the newest are EXPIRED,
+whole, until the sum fits: an order never changes its quantity, and never opens or flips.
+
+**Margin.** Exposure is the largest of |position|, position + BUYs and SELLs - position, in quote
+units at the last price and the orders' own prices; reduce-only orders do not count. An order that
+raises it above equity x leverage is rejected (MARGIN); one that does not raise it never is.
+
+**Liquidation.** At the first tick where equity is no more than notional x (maintenance rate +
+liquidation fee): every order is EXPIRED and the whole position is closed at that price for the
+liquidation fee, as an order and a fill with the client order id `liquidation-<number>`. Orders that
+lie nearer on the path fill first, and move it.
+
+**Funding.** - position x last price x rate, on the wallet; nothing while flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from typing import Any
+
+from core.errors import Rejected, RejectReason
+from core.model import (
+    ZERO,
+    Fill,
+    FundingPayment,
+    Instrument,
+    Order,
+    OrderRequest,
+    OrderStatus,
+    Position,
+    Quote,
+    Side,
+    TimeInForce,
+)
+from exchanges.book import Book
+from exchanges.margin_account import (
+    EXACT,
+    Account,
+    apply_funding,
+    apply_trade,
+    liquidation_price,
+)
+
+LIQUIDATION_PREFIX = "liquidation-"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(time_ms: int) -> datetime:
+    """Turn Unix milliseconds into an aware UTC moment, exactly."""
+    return EPOCH + timedelta(milliseconds=time_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What this exchange allows. `fill_through`: an order at exactly the price waits."""
+
+    instrument: Instrument
+    leverage: Decimal
+    fill_through: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where the path is interrupted. `side`: whose orders fill; None: liquidation."""
+
+    price: Decimal
+    side: Side | None
+
+
+@dataclass(slots=True)
+class Changes:
+    """What happened: rows to store, and `events` to tell, in order.
+
+    An order is told only when it ended without anyone asking; the others are told by their fill
+    or by the reply.
+    """
+
+    orders: dict[str, Order] = field(default_factory=dict)
+    fills: list[Fill] = field(default_factory=list)
+    funding: list[FundingPayment] = field(default_factory=list)
+    events: list[Fill | Order | FundingPayment] = field(default_factory=list)
+
+
+class Market:
+    """One account, its resting orders and the last price of one instrument. Change a `copy()`."""
+
+    __slots__ = (
+        "_order_no",
+        "_trade_no",
+        "account",
+        "book",
+        "last",
+        "liquidation",
+        "rules",
+        "time_ms",
+    )
+
+    def __init__(
+        self,
+        rules: Rules,
+        account: Account,
+        orders: Iterable[Order] = (),
+        *,
+        last: Decimal,
+        time_ms: int,
+        order_no: int = 0,
+        trade_no: int = 0,
+    ) -> None:
+        self.rules = rules
+        self.account = account
+        self.book = Book(orders)
+        self.last = last
+        self.time_ms = time_ms
+        self._order_no = order_no
+        self._trade_no = trade_no
+        self.liquidation = liquidation_price(account, rules.instrument)
+
+    def copy(self) -> Market:
+        other = Market.__new__(Market)
+        other.rules = self.rules
+        other.account = self.account
+        other.book = self.book.copy()
+        other.last = self.last
+        other.time_ms = self.time_ms
+        other._order_no = self._order_no
+        other._trade_no = self._trade_no
+        other.liquidation = self.liquidation
+        return other
+
+    def to_doc(self) -> dict[str, Any]:
+        """Everything but the resting orders, as JSON types."""
+        return {
+            **self.account.to_doc(),
+            "last": str(self.last),
+            "time_ms": self.time_ms,
+            "order_no": self._order_no,
+            "trade_no": self._trade_no,
+        }
+
+    @classmethod
+    def from_doc(cls, rules: Rules, doc: Mapping[str, Any], orders: Iterable[Order]) -> Market:
+        return cls(
+            rules,
+            Account.from_doc(doc),
+            sorted(orders, key=lambda order: int((order.venue_order_id or "P0")[1:])),
+            last=Decimal(doc["last"]),
+            time_ms=int(doc["time_ms"]),
+            order_no=int(doc["order_no"]),
+            trade_no=int(doc["trade_no"]),
+        )
+
+    # What it is now -------------------------------------------------------------------------
+
+    def quote(self) -> Quote:
+        """The market now: one price for all four."""
+        price = self.last
+        return Quote(
+            symbol=self.rules.instrument.symbol,
+            bid=price,
+            ask=price,
+            last=price,
+            mark=price,
+            time=moment(self.time_ms),
+        )
+
+    def position(self) -> Position:
+        return Position(
+            symbol=self.rules.instrument.symbol,
+            quantity=self.account.position,
+            entry_price=self.account.entry_price,
+            liquidation_price=self.liquidation,
+        )
+
+    def available(self) -> Decimal:
+        """Equity that is not initial margin, never below zero."""
+        used = self._exposure() / self.rules.leverage
+        return max(ZERO, self.account.equity(self.last) - used)
+
+    def next_stop(self, target: Decimal) -> Stop | None:
+        """The first interruption on the line from the last price to `target`; None: none."""
+        last, book = self.last, self.book
+        stop: Stop | None = None
+        if target < last:
+            bids = book.bids
+            if bids and bids[-1] >= target and not (self.rules.fill_through and bids[-1] == target):
+                stop = Stop(bids[-1], Side.BUY)
+        elif target > last:
+            asks = book.asks
+            if asks and asks[0] <= target and not (self.rules.fill_through and asks[0] == target):
+                stop = Stop(asks[0], Side.SELL)
+        limit = self.liquidation
+        if limit is None:
+            return stop
+        if self.account.position > 0:
+            if last <= limit:
+                return Stop(last, None)
+            if target <= limit and (stop is None or stop.price < limit):
+                return Stop(limit, None)
+        else:
+            if last >= limit:
+                return Stop(last, None)
+            if target >= limit and (stop is None or stop.price > limit):
+                return Stop(limit, None)
+        return stop
+
+    # What changes it ------------------------------------------------------------------------
+
+    def place(self, request: OrderRequest, out: Changes) -> Order | Rejected:
+        """Accept or refuse one order; a refused one leaves no trace."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        self._order_no += 1
+        now = moment(self.time_ms)
+        order = Order(
+            client_order_id=request.client_order_id,
+            venue_order_id=f"P{self._order_no}",
+            symbol=request.symbol,
+            side=request.side,
+            price=request.price,
+            quantity=request.quantity,
+            status=OrderStatus.NEW,
+            created_at=now,
+            updated_at=now,
+            post_only=request.post_only,
+            reduce_only=request.reduce_only,
+            time_in_force=request.time_in_force,
+        )
+        if self._is_marketable(request):
+            rate = self.rules.instrument.taker_fee
+            filled = self._execute(order, self.last, rate, out, is_maker=False)
+            self._expire_excess(out)
+            return filled
+        if request.time_in_force is TimeInForce.IOC:
+            order = replace(order, status=OrderStatus.EXPIRED, reason="IOC did not cross")
+        else:
+            self.book.add(order)
+        out.orders[order.client_order_id] = order
+        return order
+
+    def cancel(self, client_order_id: str, out: Changes) -> Order | None:
+        """End a resting order; None when none rests under this id."""
+        order = self.book.orders.get(client_order_id)
+        if order is None:
+            return None
+        return self._end(order, OrderStatus.CANCELED, "", out)
+
+    def fill(self, stop: Stop, out: Changes) -> None:
+        """Carry out one stop: move to its price, fill its orders (or liquidate)."""
+        self.last = stop.price
+        if stop.side is None:
+            self._liquidate(out)
+            return
+        rate = self.rules.instrument.maker_fee
+        for order in self.book.level(stop.side, stop.price):
+            if order.client_order_id in self.book.orders:  # not expired by the fill before it
+                self.book.remove(order)
+                self._execute(order, order.price, rate, out, is_maker=True)
+                self._expire_excess(out)
+
+    def fund(self, time_ms: int, rate: Decimal, out: Changes) -> None:
+        """Pay funding for the stamp `time_ms` at the last price; nothing while flat."""
+        position = self.account.position
+        if position == 0:
+            return
+        with localcontext(EXACT):
+            amount = -(position * self.last * rate)
+        self.account = apply_funding(self.account, amount)
+        self.liquidation = liquidation_price(self.account, self.rules.instrument)
+        payment = FundingPayment(
+            symbol=self.rules.instrument.symbol,
+            time=moment(time_ms),
+            rate=rate,
+            mark_price=self.last,
+            position=position,
+            amount=amount,
+        )
+        out.funding.append(payment)
+        out.events.append(payment)
+
+    # Helpers --------------------------------------------------------------------------------
+
+    def _is_marketable(self, request: OrderRequest) -> bool:
+        if request.side is Side.BUY:
+            return request.price >= self.last
+        return request.price <= self.last
+
+    def _refusal(self, request: OrderRequest) -> Rejected | None:
+        instrument = self.rules.instrument
+        price, quantity = request.price, request.quantity
+        what = f"{request.client_order_id} {request.side.value} {quantity} @ {price}"
+        if request.symbol != instrument.symbol:
+            text = f"{what}: symbol {request.symbol} is not traded here, only {instrument.symbol}"
+            return Rejected(RejectReason.OTHER, text)
+        if not (price.is_finite() and price > 0 and price % instrument.tick_size == 0):
+            text = f"{what}: price is no positive multiple of the tick {instrument.tick_size}"
+            return Rejected(RejectReason.PRECISION, text)
+        if not (
+            quantity.is_finite()
+            and quantity >= instrument.min_quantity
+            and quantity > 0
+            and quantity % instrument.lot_size == 0
+        ):
+            text = f"{what}: quantity is no positive multiple of the lot {instrument.lot_size}"
+            return Rejected(RejectReason.PRECISION, text)
+        if not request.reduce_only and quantity * price < instrument.min_notional:
+            text = f"{what}: worth {quantity * price}, the minimum is {instrument.min_notional}"
+            return Rejected(RejectReason.NOTIONAL, text)
+        if request.reduce_only:
+            closable = max(ZERO, -self.account.position * request.side.sign)
+            reducing = self.book.reducing(request.side) + quantity
+            if reducing > closable:
+                text = f"{what}: reduce-only orders would be {reducing}, they can close {closable}"
+                return Rejected(RejectReason.REDUCE_ONLY, text)
+        if request.post_only and self._is_marketable(request):
+            text = f"{what}: would take at the last price {self.last}"
+            return Rejected(RejectReason.POST_ONLY, text)
+        if not request.reduce_only:
+            return self._margin_refusal(request, what)
+        return None
+
+    def _margin_refusal(self, request: OrderRequest, what: str) -> Rejected | None:
+        price = self.last if self._is_marketable(request) else request.price
+        before = self._exposure()
+        after = self._exposure(request.side, request.quantity * price)
+        allowed = self.account.equity(self.last) * self.rules.leverage
+        if after > before and after > allowed:
+            text = f"{what}: exposure would be {after}, equity x leverage allows {allowed}"
+            return Rejected(RejectReason.MARGIN, text)
+        return None
+
+    def _exposure(self, side: Side | None = None, notional: Decimal = ZERO) -> Decimal:
+        held = self.account.position * self.last
+        buys = self.book.notional(Side.BUY) + (notional if side is Side.BUY else ZERO)
+        sells = self.book.notional(Side.SELL) + (notional if side is Side.SELL else ZERO)
+        return max(abs(held), held + buys, sells - held)
+
+    def _execute(
+        self, order: Order, price: Decimal, rate: Decimal, out: Changes, *, is_maker: bool
+    ) -> Order:
+        instrument = self.rules.instrument
+        with localcontext(EXACT):
+            fee = order.quantity * price * rate
+        self.account = apply_trade(self.account, order.side, price, order.quantity, fee)
+        self.liquidation = liquidation_price(self.account, instrument)
+        self._trade_no += 1
+        now = moment(self.time_ms)
+        fill = Fill(
+            trade_id=f"T{self._trade_no}",
+            venue_order_id=order.venue_order_id or "",
+            client_order_id=order.client_order_id,
+            symbol=order.symbol,
+            side=order.side,
+            price=price,
+            quantity=order.quantity,
+            fee=fee,
+            fee_asset=instrument.quote_asset,
+            is_maker=is_maker,
+            time=now,
+        )
+        filled = replace(
+            order, status=OrderStatus.FILLED, filled_qty=order.quantity, updated_at=now
+        )
+        out.orders[order.client_order_id] = filled
+        out.fills.append(fill)
+        out.events.append(fill)
+        return filled
+
+    def _expire_excess(self, out: Changes) -> None:
+        """End the newest reduce-only orders that the position no longer covers."""
+        for side in Side:
+            closable = max(ZERO, -self.account.position * side.sign)
+            excess = self.book.reducing(side) - closable
+            if excess <= 0:
+                continue
+            for order in reversed(tuple(self.book.orders.values())):
+                if excess > 0 and order.side is side and order.reduce_only:
+                    excess -= order.quantity
+                    ended = self._end(order, OrderStatus.EXPIRED, "nothing left to reduce", out)
+                    out.events.append(ended)
+
+    def _liquidate(self, out: Changes) -> None:
+        for order in tuple(self.book.orders.values()):
+            out.events.append(self._end(order, OrderStatus.EXPIRED, "liquidation", out))
+        self._order_no += 1
+        now = moment(self.time_ms)
+        order = Order(
+            client_order_id=f"{LIQUIDATION_PREFIX}{self._order_no}",
+            venue_order_id=f"P{self._order_no}",
+            symbol=self.rules.instrument.symbol,
+            side=Side.SELL if self.account.position > 0 else Side.BUY,
+            price=self.last,
+            quantity=abs(self.account.position),
+            status=OrderStatus.NEW,
+            created_at=now,
+            updated_at=now,
+            reduce_only=True,
+            time_in_force=TimeInForce.IOC,
+            reason="liquidation",
+        )
+        rate = self.rules.instrument.liquidation_fee
+        self._execute(order, self.last, rate, out, is_maker=False)
+
+    def _end(self, order: Order, status: OrderStatus, reason: str, out: Changes) -> Order:
+        self.book.remove(order)
+        ended = replace(order, status=status, updated_at=moment(self.time_ms), reason=reason)
+        out.orders[order.client_order_id] = ended
+        return ended
