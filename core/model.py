@@ -7,6 +7,7 @@ All rounding of prices and quantities lives on `Instrument`.
 
 from __future__ import annotations
 
+import decimal
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,12 @@ from datetime import datetime
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Decimal
 
 ZERO = Decimal(0)
+
+PRECISION = 60
+"""Digits of every calculation: price x quantity x rate of any venue stays exact (I6)."""
+
+decimal.DefaultContext.prec = PRECISION  # for every thread started from now on
+decimal.getcontext().prec = PRECISION  # for the thread that imports this
 
 
 class Side(enum.Enum):
@@ -33,7 +40,7 @@ class Side(enum.Enum):
 
 
 class OrderStatus(enum.Enum):
-    """Where an order stands. PENDING is ours alone: written down, no answer from the exchange yet."""
+    """Where an order stands. PENDING is ours alone: written down, not answered yet."""
 
     PENDING = "PENDING"
     NEW = "NEW"
@@ -74,6 +81,16 @@ class GridType(enum.Enum):
     NEUTRAL = "neutral"
     LONG = "long"
     SHORT = "short"
+
+
+class BoundaryAction(enum.Enum):
+    """What to do when the mark price leaves the range (GRID.md 8)."""
+
+    NONE = "none"
+    STOP_ONLY = "stop_only"
+    EMERGENCY_CLOSE = "emergency_close"
+    ADJUST_RANGE = "adjust_range"
+    TRAIL = "trail"
 
 
 class LotsPolicy(enum.Enum):
@@ -294,8 +311,9 @@ MarketEvent = Quote | Order | Fill | FundingPayment | FeedGap | FeedEnd
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PnL:
-    """The accounting of GRID.md 6, quote currency: total = grid + trend + unrealized - open_fees + funding.
+    """The accounting of GRID.md 6, in the quote currency.
 
+    total = grid + trend + unrealized - open_fees + funding, exactly.
     `fees` is everything ever paid; it is inside grid and trend except `open_fees`.
     """
 
@@ -350,7 +368,7 @@ class EquitySample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One health check: its verdict, its age in seconds (None: never yet) and words for a reader."""
+    """One health check: its verdict, its age in seconds (None: never yet), words for a reader."""
 
     name: str
     ok: bool
@@ -370,7 +388,7 @@ class RunState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything a reader may know, published whole by the engine thread. `seq` grows by one each."""
+    """Everything a reader may know, published whole by the engine thread; `seq` only grows."""
 
     seq: int
     instance_id: str

@@ -61,7 +61,7 @@ class ExchangeClient(Protocol):
         ...
 
     def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
-        """One order in its latest state; None only when the exchange proves that it has no such order."""
+        """One order in its latest state; None only when the exchange proves it has none such."""
         ...
 
     def fetch_fills(self, symbol: str, since: datetime | None) -> tuple[Fill, ...]:
@@ -77,11 +77,11 @@ class ExchangeClient(Protocol):
     def fetch_balance(self) -> Balance: ...
 
     def place_orders(self, requests: Sequence[OrderRequest]) -> tuple[Order | ExchangeError, ...]:
-        """Send the orders; one outcome a request, in order: the accepted Order or what went wrong."""
+        """Send; one outcome a request, in order: the accepted Order or what went wrong."""
         ...
 
     def cancel_orders(self, orders: Sequence[Order]) -> tuple[Order | ExchangeError, ...]:
-        """Cancel; one outcome an order: its terminal state, or Rejected(NOT_FOUND), or what went wrong.
+        """Cancel; one outcome an order: its terminal state, Rejected(NOT_FOUND) or what went wrong.
 
         A cancel that lost the race answers with the FILLED order, or NOT_FOUND; the fill arrives
         as a Fill event and by `fetch_fills`.

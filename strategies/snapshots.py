@@ -1,0 +1,185 @@
+"""Build the frozen Snapshot that pages, routes and health checks read. Engine thread only."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from core.model import (
+    ZERO,
+    Check,
+    GridView,
+    LevelView,
+    Order,
+    PnL,
+    Snapshot,
+)
+from strategies.grid_math import plain
+from strategies.perp_grid import GridSpec, GridState, entry_price, pnl
+from strategies.reconcile import is_opening
+from strategies.risk import liquidation_price
+
+if TYPE_CHECKING:
+    from strategies.engine import Engine
+
+YEAR_DAYS = Decimal(365)
+
+
+def build(engine: Engine, seq: int) -> Snapshot:
+    """Freeze the engine's present state."""
+    grid, quote, settings = engine.book.grid, engine.quote, engine.settings
+    working = tuple(engine.desk.working.values())
+    mark = None if quote is None else quote.mark
+    figures = PnL() if grid is None else pnl(grid, mark)
+    entry = None if grid is None else entry_price(grid)
+    grid_apr, total_apr = _aprs(engine, grid, figures)
+    return Snapshot(
+        seq=seq,
+        instance_id=settings.instance_id,
+        exchange=settings.exchange,
+        mode=settings.mode,
+        symbol=settings.symbol,
+        strategy=settings.strategy,
+        state=engine.state,
+        started_at=engine.started_at,
+        time=engine.clock.now(),
+        quote=quote,
+        grid=None if grid is None else _grid_view(grid),
+        levels=() if grid is None else _levels(grid, working),
+        position=ZERO if grid is None else grid.position,
+        entry_price=entry,
+        liquidation_price=_liquidation(engine, entry),
+        pnl=figures,
+        balance=engine.balance,
+        open_orders=working,
+        recent_fills=tuple(engine.fills),
+        fill_count=0 if grid is None else grid.totals.fills + grid.totals.initial_fills,
+        closed_cells=0 if grid is None else grid.totals.closed_cells,
+        grid_apr=grid_apr,
+        total_apr=total_apr,
+        entries_frozen="; ".join(f"{name}: {why}" for name, why in engine.frozen.items()),
+        alerts=tuple(engine.alerts),
+        checks=_checks(engine),
+        extra={"zone": engine.book.zone.value, "paused": str(engine.book.paused).lower()},
+    )
+
+
+def invested(spec: GridSpec, max_position: Decimal | None, leverage: Decimal) -> Decimal:
+    """Estimate the margin the grid takes when one side is full: the base of both APRs (quote)."""
+    cells = len(spec.levels) - 1
+    most = spec.quantity * cells
+    if max_position is not None:
+        most = min(most, max_position)
+    middle = (spec.levels[0] + spec.levels[-1]) / 2
+    return most * middle / leverage
+
+
+def _aprs(
+    engine: Engine, grid: GridState | None, figures: PnL
+) -> tuple[Decimal | None, Decimal | None]:
+    started, quote = engine.book.seeded_at, engine.quote
+    if grid is None or started is None or quote is None:
+        return None, None
+    days = Decimal(str((quote.time - started).total_seconds())) / 86400
+    base = invested(grid.spec, engine.settings.max_position, engine.settings.leverage)
+    if days <= 0 or base <= 0:
+        return None, None
+    scale = YEAR_DAYS / days / base
+    return _percent(figures.grid * scale), _percent(figures.total * scale)
+
+
+def _percent(fraction: Decimal) -> Decimal:
+    return (fraction * 100).quantize(Decimal("0.01"))
+
+
+def _grid_view(grid: GridState) -> GridView:
+    spec = grid.spec
+    return GridView(
+        lower=spec.lower,
+        upper=spec.upper,
+        num=spec.num,
+        cells=spec.num - 1,
+        mode=spec.mode,
+        type=spec.kind,
+        quantity=spec.quantity,
+        version=grid.version,
+    )
+
+
+def _levels(grid: GridState, working: tuple[Order, ...]) -> tuple[LevelView, ...]:
+    by_price: dict[Decimal, Order] = {}
+    for order in working:
+        by_price.setdefault(order.price, order)
+    views = []
+    for index, price in enumerate(grid.spec.levels):
+        order = by_price.get(price)
+        cell = grid.cells[index] if index < len(grid.cells) else None
+        views.append(
+            LevelView(
+                index=index,
+                price=price,
+                side=None if order is None else order.side,
+                role=None if order is None else ("entry" if is_opening(order.slot) else "exit"),
+                quantity=None if order is None else order.leaves_qty,
+                dormant=order is None and cell is not None and not cell.awake,
+            )
+        )
+    return tuple(views)
+
+
+def _liquidation(engine: Engine, entry: Decimal | None) -> Decimal | None:
+    """Prefer the exchange's own figure; else estimate with the whole balance as margin."""
+    if engine.book.grid is None or entry is None or engine.instrument is None:
+        return None
+    if engine.position is not None and engine.position.liquidation_price is not None:
+        return engine.position.liquidation_price
+    if engine.balance is None:
+        return None
+    price = liquidation_price(
+        engine.book.grid.position,
+        entry,
+        engine.balance.wallet,
+        engine.instrument.maintenance_rate,
+        engine.instrument.liquidation_fee,
+    )
+    return None if price is None else engine.instrument.round_price(price)
+
+
+def _checks(engine: Engine) -> tuple[Check, ...]:
+    now = engine.clock.monotonic()
+    contact = engine.last_contact
+    feed_age = engine.feed.age_s()
+    stale_after = engine.settings.stale_after_s
+    frozen = engine.frozen
+    return (
+        Check(
+            name="exchange",
+            ok="exchange" not in frozen,
+            age_s=None if contact is None else now - contact,
+            detail=frozen.get("exchange", "reached"),
+        ),
+        Check(
+            name="data",
+            ok=feed_age is None or feed_age <= stale_after,
+            age_s=feed_age,
+            detail=f"stale after {stale_after:g} s",
+        ),
+        Check(
+            name="database",
+            ok="database" not in frozen,
+            age_s=None,
+            detail=frozen.get("database", "takes writes"),
+        ),
+        Check(
+            name="position",
+            ok="position" not in frozen,
+            age_s=None if contact is None else now - contact,
+            detail=frozen.get("position", _position_words(engine)),
+        ),
+    )
+
+
+def _position_words(engine: Engine) -> str:
+    if engine.book.grid is None:
+        return "no grid yet"
+    return f"ledger and exchange agree on {plain(engine.book.grid.position)}"
