@@ -25,9 +25,9 @@ from database.session import Session
 
 APPLICATION_ID = 0x67666C74  # "gflt": tells our files from any other SQLite file
 BACKUPS_KEPT = 3
-FULL_CHECK_BYTES = 64 * 2**20
-"""Up to this size `quick_check` reads every page at start (0.1 s of CPU here); beyond it, only the
-schema and both ends of every table, so that a year's ledger does not delay a restart."""
+FULL_CHECK_BYTES = 16 * 2**20
+"""Up to this size, some 30,000 fills, `quick_check` reads every page at start (7.5 ms of CPU a MiB,
+measured); beyond it, only the schema and both ends of every table: a restart is never slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """`PaperDatabase(db_path)`: what the paper exchange keeps, `PaperStore` of core/ports.py.
 
-It lives in the instance's own file, in tables of its own, on a connection of its own: a commit here
-is what "the exchange has it" means, whatever the ledger has or has not written. So it outlives a
-crash of the bot as an exchange does. It is paper money: synchronous NORMAL, safe against the death
-of the process at any instruction.
+It lives in the instance's own file, in tables of its own: a commit here is what "the exchange has
+it" means, whatever the ledger has or has not written. So it outlives a crash of the bot as an
+exchange does: safe against the death of the process at any instruction.
 
-Never call `commit` inside a `Database.transaction()`: that one holds the file's write lock.
+`PaperDatabase(database)` borrows the ledger's connection, for the same thread alone: a fifth faster,
+since two connections that write by turns throw away each other's page cache. Its commits are still
+transactions of their own; one inside a `Database.transaction()` is refused, as the exchange's word
+would then hang on ours. `PaperDatabase(path)` has its own connection, and waits for the lock.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core.errors import StoreError
 from core.model import Fill, FundingPayment, Order
 from database import retention
-from database.db import UPSERT_ORDER, marks
+from database.db import UPSERT_ORDER, Database, marks
 from database.migrations import migrate
 from database.rows import (
     FILL_COLUMNS,
@@ -50,9 +53,18 @@ _BEGINNING = -(2**63)
 class PaperDatabase:
     """The paper exchange's books. Errors of every method: StoreError, with nothing written."""
 
-    def __init__(self, db_path: str | Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
-        """Open `db_path`, bringing its schema up to date; ":memory:" has books of its own."""
-        self._session = Session(db_path, durable=False, busy_timeout_s=busy_timeout_s)
+    def __init__(
+        self, place: str | Path | Database, *, busy_timeout_s: float = BUSY_TIMEOUT_S
+    ) -> None:
+        """Use the connection of an open ledger, or open a path, bringing its schema up to date.
+
+        A path of ":memory:" has books of its own.
+        """
+        self._borrowed = isinstance(place, Database)
+        if isinstance(place, Database):
+            self._session = place.session
+            return
+        self._session = Session(place, durable=False, busy_timeout_s=busy_timeout_s)
         try:
             migrate(self._session)
         except BaseException:
@@ -114,6 +126,11 @@ class PaperDatabase:
         Errors: StoreError, with nothing written; a trade id or funding time that is there already
         is one too, since an exchange gives each out once.
         """
+        if self._session.in_transaction:
+            raise StoreError(
+                f"{self.path}: the paper exchange was called inside a transaction of the ledger: a "
+                f"bug of ours; commit the intent first, then send it"
+            )
         run = self._session.execute
         with self._session.transaction():
             run("save the paper account", _SAVE_ACCOUNT, (to_json(account),))
@@ -129,5 +146,6 @@ class PaperDatabase:
         return retention.prune(self._session, now, paper=True)
 
     def close(self) -> None:
-        """Close the connection; it may be called again."""
-        self._session.close()
+        """Close the connection unless it is borrowed; it may be called again."""
+        if not self._borrowed:
+            self._session.close()
