@@ -313,6 +313,9 @@ class Market:
         instrument = self.rules.instrument
         price, quantity = request.price, request.quantity
         what = f"{request.client_order_id} {request.side.value} {quantity} @ {price}"
+        if request.client_order_id.startswith(LIQUIDATION_PREFIX):
+            text = f"{what}: {LIQUIDATION_PREFIX!r} begins the exchange's own ids"
+            return Rejected(RejectReason.OTHER, text)
         if request.symbol != instrument.symbol:
             text = f"{what}: symbol {request.symbol} is not traded here, only {instrument.symbol}"
             return Rejected(RejectReason.OTHER, text)
