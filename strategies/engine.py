@@ -93,8 +93,8 @@ class Engine:
         clock: Clock,
         ids: ClientIds,
         log: DeskLog,
-        publish: Callable[[Snapshot], None] = lambda snapshot: None,
-        beat: Callable[[int, bool], None] = lambda loops, ready: None,
+        publish: Callable[[Snapshot], None] | None = None,
+        beat: Callable[[int, bool], None] | None = None,
     ) -> None:
         self.settings = settings
         self.client = client
@@ -269,7 +269,8 @@ class Engine:
         self.loops += 1
         if now >= self._next_beat:
             self._next_beat = now + BEAT_S
-            self.beat(self.loops, self.state in (RunState.RUNNING, RunState.PAUSED))
+            if self.beat is not None:
+                self.beat(self.loops, self.state in (RunState.RUNNING, RunState.PAUSED))
         if now >= self._next_snapshot and self._wants_snapshot:
             self.publish_now()
         end = self.settings.end_at
@@ -281,7 +282,8 @@ class Engine:
         self._next_snapshot = self.clock.monotonic() + SNAPSHOT_S
         self._wants_snapshot = False
         self._snapshot_seq += 1
-        self.publish(snapshots.build(self, self._snapshot_seq))
+        if self.publish is not None:
+            self.publish(snapshots.build(self, self._snapshot_seq))
 
     # Synchronising ------------------------------------------------------------------------------
 

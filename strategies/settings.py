@@ -79,7 +79,7 @@ class EngineSettings:
 
 
 def build_spec(request: GridRequest, price: Decimal, instrument: Instrument) -> GridSpec:
-    """Lay out the configured grid at `price`. Errors: ValueError naming every fault, a line each."""
+    """Lay out the configured grid at `price`. Errors: ValueError, one fault a line."""
     lower, upper = request.range_at(price, instrument)
     levels = level_prices(lower, upper, request.num, request.mode, instrument)
     quantity = request.quantity

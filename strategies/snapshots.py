@@ -112,16 +112,18 @@ def _levels(grid: GridState, working: tuple[Order, ...]) -> tuple[LevelView, ...
         by_price.setdefault(order.price, order)
     views = []
     for index, price in enumerate(grid.spec.levels):
-        order = by_price.get(price)
+        at_level = by_price.get(price)
         cell = grid.cells[index] if index < len(grid.cells) else None
         views.append(
             LevelView(
                 index=index,
                 price=price,
-                side=None if order is None else order.side,
-                role=None if order is None else ("entry" if is_opening(order.slot) else "exit"),
-                quantity=None if order is None else order.leaves_qty,
-                dormant=order is None and cell is not None and not cell.awake,
+                side=None if at_level is None else at_level.side,
+                role=None
+                if at_level is None
+                else ("entry" if is_opening(at_level.slot) else "exit"),
+                quantity=None if at_level is None else at_level.leaves_qty,
+                dormant=at_level is None and cell is not None and not cell.awake,
             )
         )
     return tuple(views)
