@@ -1,4 +1,4 @@
-"""Run the live engine over history: the same strategy, desk, journal and paper exchange, no waiting.
+"""Run the live engine over history: same strategy, desk, journal and paper exchange, no waiting.
 
 The clock is the data's own; the ledger is in memory. Nothing here decides anything, so what a
 backtest does is what the bot does on the same prices.
@@ -25,7 +25,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ReplayClock:
-    """Time as the last quote tells it: a day of data is a day here, however fast it is read."""
+    """Wall time as the last quote tells it, while the monotonic clock stands still.
+
+    So nothing that waits for seconds to pass (a beat, a reconciliation, a point of the equity
+    curve) is ever due: a replay is what the prices alone cause.
+    """
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
@@ -35,7 +39,7 @@ class ReplayClock:
         return EPOCH if quote is None else quote.time
 
     def monotonic(self) -> float:
-        return (self.now() - EPOCH).total_seconds()
+        return 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

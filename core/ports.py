@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Protocol
 
 from core.errors import ExchangeError
@@ -109,6 +110,13 @@ class Feed(Protocol):
 
     def next_due(self) -> float | None:
         """When `poll` has something next, by the monotonic clock; None: it never will by itself."""
+        ...
+
+    def set_wake_range(self, low: Decimal | None, high: Decimal | None) -> None:
+        """Quotes strictly between these matter little: a feed may leave all but the latest out.
+
+        One None: no bound on that side; both: every quote is wanted.
+        """
         ...
 
     def age_s(self) -> float | None:

@@ -45,7 +45,14 @@ from strategies import commands, journal, snapshots
 from strategies.boundary import Watch, Zone, judge
 from strategies.journal import Book
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
-from strategies.perp_grid import DesiredOrder, Leg, cells_to_wake, desired_orders, pnl
+from strategies.perp_grid import (
+    DesiredOrder,
+    Leg,
+    cells_to_wake,
+    desired_orders,
+    pnl,
+    turning_prices,
+)
 from strategies.reconcile import Exposure, Plan, match_survivors, plan_orders
 from strategies.settings import EngineSettings, build_spec
 
@@ -55,6 +62,9 @@ SNAPSHOT_S = 0.2
 BEAT_S = 1.0
 EQUITY_S = 60.0
 """Seconds of market time between two points of the equity curve."""
+
+EQUITY_WALL_S = 0.5
+"""Seconds of wall time between two points at least, however fast the market's own time runs."""
 
 STORE_RETRY_S = 2.0
 SLICE_S = 0.05
@@ -139,6 +149,7 @@ class Engine:
         self._next_beat = 0.0
         self._next_reconcile = 0.0
         self._next_equity: datetime | None = None
+        self._next_equity_at = 0.0
         self.last_contact: float | None = None
         self._wants_snapshot = True
         self.orders_left = 0
@@ -614,18 +625,17 @@ class Engine:
         grid, quote = self.book.grid, self.quote
         if grid is None or quote is None or self.desk.blocked_until or self.watch.candidate:
             self._quiet = None
+            self.feed.set_wake_range(None, None)
             return
-        prices = set(grid.spec.levels)
-        for carried in grid.carried:
-            prices |= {carried.lower, carried.upper}
-        tolerance = self.settings.boundary_tolerance
-        prices |= {
-            grid.spec.levels[0] * (1 - tolerance),
-            grid.spec.levels[-1] * (1 + tolerance),
-        }
+        prices = turning_prices(grid, self.desired(self.book, resting=True), self.desk.working)
+        if self.settings.boundary_action != "none":
+            tolerance = self.settings.boundary_tolerance
+            lower, upper = grid.spec.levels[0], grid.spec.levels[-1]
+            prices |= {lower, upper, lower * (1 - tolerance), upper * (1 + tolerance)}
         below = max((p for p in prices if p <= quote.last), default=Decimal(0))
-        above = min((p for p in prices if p >= quote.last), default=quote.last * 1000)
+        above = min((p for p in prices if p >= quote.last), default=Decimal("Infinity"))
         self._quiet = (below, above)
+        self.feed.set_wake_range(below, above)
 
     def _advance_adjust(self) -> bool:
         """Cancel what the new grid has no place for; commit it when all of that has ended.
@@ -815,6 +825,10 @@ class Engine:
     def _sample_equity(self, quote: Quote) -> None:
         if self._next_equity is not None and quote.time < self._next_equity:
             return
+        now = self.clock.monotonic()
+        if now < self._next_equity_at:
+            return  # a replay at full speed: the curve has enough points
+        self._next_equity_at = now + EQUITY_WALL_S
         grid = self.book.grid
         if grid is None:
             return

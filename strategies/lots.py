@@ -41,6 +41,8 @@ class Booked:
 
 def quantity_of(lot: Lot) -> Decimal:
     """Total base quantity, unsigned."""
+    if len(lot) == 1:  # nearly always: one fill made it
+        return lot[0].quantity
     return sum((part.quantity for part in lot), ZERO)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -122,7 +122,14 @@ class GridState:
 
     def held(self, side: Side) -> Decimal:
         """Quantity of all lots opened by `side` (BUY: long lots), unsigned."""
-        return sum((quantity_of(lot) for lot_side, lot in self.lots() if lot_side is side), ZERO)
+        total = ZERO
+        for cell in self.cells:
+            if cell.lot and cell.side is side:
+                total += quantity_of(cell.lot)
+        for carried in self.carried:
+            if carried.side is side:
+                total += quantity_of(carried.lot)
+        return total
 
     def lots(self) -> Iterable[tuple[Side, Lot]]:
         """All lots that are not empty, with the side that opened them."""
@@ -543,6 +550,29 @@ def _initial_order(
         keep_smaller=True,
         time_in_force=TimeInForce.IOC,
     )
+
+
+def turning_prices(
+    state: GridState, desired: Iterable[DesiredOrder], placed: Container[str]
+) -> set[Decimal]:
+    """Name the prices at which the wanted orders could change without any fill.
+
+    Between two of them a new plan equals the last one: cells wake there, an entry that does not
+    rest (`placed` has the slots that do) could rest there, an exit that waits is passed there.
+    """
+    levels, found = state.spec.levels, set()
+    upward = state.spec.kind is GridType.LONG
+    for i, cell in enumerate(state.cells):
+        buying = cell.side is Side.BUY
+        if not cell.awake:
+            found.add(levels[i + 1] if upward else levels[i])
+        elif (
+            quantity_of(cell.lot) < state.spec.quantity
+            and slot_of(state.version, Leg.ENTRY, i) not in placed
+        ):
+            found.add(levels[i] if buying else levels[i + 1])
+    found.update(order.price for order in desired if order.slot not in placed)
+    return found
 
 
 # Figures ----------------------------------------------------------------------------------------
