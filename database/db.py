@@ -22,7 +22,7 @@ from typing import Any
 from core.errors import StoreError
 from core.model import EquitySample, Fill, FundingPayment, Order
 from database import retention
-from database.migrations import check, migrate
+from database.migrations import open_session
 from database.rows import (
     EQUITY_COLUMNS,
     FILL_COLUMNS,
@@ -92,15 +92,13 @@ class Database:
         self._fill_count: int | None = None
         self._last_fill: int | None = None
         self._next_number = 1
-        self._session = Session(
-            db_path, durable=durable, busy_timeout_s=busy_timeout_s, on_rollback=self._forget
+        self._session = open_session(
+            db_path,
+            durable=durable,
+            checked=True,
+            busy_timeout_s=busy_timeout_s,
+            on_rollback=self._forget,
         )
-        try:
-            check(self._session)
-            migrate(self._session)
-        except BaseException:
-            self._session.close()
-            raise
 
     @property
     def path(self) -> str:

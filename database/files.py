@@ -8,7 +8,6 @@ An O_PATH descriptor holds no lock and drops none.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from pathlib import Path
@@ -21,22 +20,28 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 
 
 def prepare_file(path: Path) -> None:
-    """Make sure that `path` and its side files are our own plain files, 0600; create it if absent.
+    """Make sure that `path` and its side files are plain files or absent; create `path` if absent.
 
     Folders that are missing are created 0700; a folder that exists is left as it is, since it may
     be shared. Errors: StoreError, with every existing file whole.
     """
     try:
         _make_folders(path.parent)
-        for suffix in SIDE_FILES:
-            _secure(path.with_name(path.name + suffix))
-        if not _secure(path):
+        for each in _side_files(path):
+            _is_plain(each)
+        if not _is_plain(path):
             create_private(path)
     except OSError as error:
-        raise StoreError(
-            f"{path}: cannot be prepared: {error.strerror or error}; "
-            f"give this user write permission there, or set daemon_config.db_path elsewhere"
-        ) from error
+        raise _unusable(path, error) from error
+
+
+def make_private(path: Path) -> None:
+    """Make `path` and its side files 0600 where they are wider. Errors: StoreError."""
+    try:
+        for each in (path, *_side_files(path)):
+            _narrow(each)
+    except OSError as error:
+        raise _unusable(path, error) from error
 
 
 def require_file(path: Path) -> None:
@@ -89,16 +94,11 @@ def _is_plain(path: Path) -> bool:
     return True
 
 
-def _secure(path: Path) -> bool:
-    """Check that `path` is a plain file and make it 0600; False: nothing is there."""
-    if not _is_plain(path):
-        return False
+def _narrow(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
+    except FileNotFoundError:
+        return
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
@@ -108,4 +108,14 @@ def _secure(path: Path) -> bool:
             Path(f"/proc/self/fd/{descriptor}").chmod(0o600)
     finally:
         os.close(descriptor)
-    return True
+
+
+def _side_files(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in SIDE_FILES]
+
+
+def _unusable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"{path}: cannot be prepared: {error.strerror or error}; "
+        f"give this user write permission there, or set daemon_config.db_path elsewhere"
+    )

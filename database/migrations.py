@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from pathlib import Path
 from core.errors import StoreError
 from database.faults import corrupt_advice, list_backups
 from database.files import create_private, sync_folder
-from database.session import Session
+from database.session import BUSY_TIMEOUT_S, Session
 
 APPLICATION_ID = 0x67666C74  # "gflt": tells our files from any other SQLite file
 BACKUPS_KEPT = 3
@@ -150,18 +150,38 @@ MIGRATIONS: tuple[Migration, ...] = (
 )
 
 
+def open_session(
+    db_path: str | Path,
+    *,
+    durable: bool = False,
+    checked: bool = False,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    on_rollback: Callable[[], None] | None = None,
+) -> Session:
+    """Open a database of ours, up to date; `checked` looks for damage first.
+
+    Nothing of the file, its mode included, is changed before it is known to be ours.
+    """
+    session = Session(db_path, busy_timeout_s=busy_timeout_s, on_rollback=on_rollback)
+    try:
+        known_version(session)
+        session.make_ready(durable=durable)
+        if checked:
+            check(session)
+        migrate(session)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 def migrate(session: Session, migrations: Sequence[Migration] = MIGRATIONS) -> int:
     """Bring the file up to date; returns the version that it had.
 
-    Errors: StoreError for a newer file, another program's file, or a step that failed; what was
-    there stays whole, and the backup beside it.
+    Errors: as `known_version`, and StoreError for a step that failed; what was there stays whole,
+    and the backup beside it.
     """
-    old = _version(session)
-    if old > len(migrations):
-        raise StoreError(
-            f"{session.path}: has schema version {old}, this program knows {len(migrations)}: it "
-            f"was written by a newer gridfleet; install that version, or restore an older backup"
-        )
+    old = known_version(session, len(migrations))
     if old == len(migrations):
         return old
     if old and not session.in_memory:
@@ -171,10 +191,16 @@ def migrate(session: Session, migrations: Sequence[Migration] = MIGRATIONS) -> i
     return old
 
 
-def _version(session: Session) -> int:
+def known_version(session: Session, newest: int = len(MIGRATIONS)) -> int:
+    """The version of the file, 0 for an empty one. Errors: StoreError: newer, or not ours."""
     owner = _number(session, "PRAGMA application_id")
     version = _number(session, "PRAGMA user_version")
     if owner == APPLICATION_ID:
+        if version > newest:
+            raise StoreError(
+                f"{session.path}: has schema version {version}, this program knows {newest}: a "
+                f"newer gridfleet wrote it; install that version, or restore an older backup"
+            )
         return version
     if owner or version or _number(session, "SELECT count(*) FROM sqlite_master"):
         raise StoreError(

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from core.errors import StoreError
 from database.faults import explain
-from database.files import MEMORY, prepare_file
+from database.files import MEMORY, make_private, prepare_file
 from database.rows import Row
 
 Values = Sequence[Any] | Mapping[str, Any]
@@ -29,8 +29,8 @@ BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another connection's lock; far under a supervisor's patience."""
 
 PAGE_BYTES = 2048
-"""Half of SQLite's default. A commit writes whole pages and ours touch many with a row each: measured
-by benchmarks/database_speed.py, this takes a fifth off a fill and costs a read nothing."""
+"""Half of SQLite's default. A commit writes whole pages and ours touch many with a row each:
+measured, this takes a fifth off the time of a fill and costs a read nothing."""
 
 WAL_PAGES = 2000
 """Fold the WAL into the database whenever it passes 4 MiB."""
@@ -49,7 +49,6 @@ class Session:
         self,
         db_path: str | Path,
         *,
-        durable: bool,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         on_rollback: Callable[[], None] | None = None,
     ) -> None:
@@ -61,11 +60,6 @@ class Session:
         self._broken = ""
         self._block = _Block(self)
         self.connection = self._open()
-        try:
-            self._configure(durable)
-        except BaseException:
-            self.connection.close()
-            raise
 
     def _open(self) -> sqlite3.Connection:
         try:
@@ -84,12 +78,14 @@ class Session:
         except sqlite3.Error as error:
             raise StoreError(self.explain("open it", error)) from error
 
-    def _configure(self, durable: bool) -> None:
+    def make_ready(self, *, durable: bool) -> None:
+        """Make the file private and set it up for writing; call it once it is known to be ours."""
         run = self.execute
         run("set up the connection", "PRAGMA foreign_keys = ON")
         run("set up the connection", "PRAGMA temp_store = MEMORY")
         if self.in_memory:
             return
+        make_private(Path(self.path).absolute())
         mode = self.one("read its journal mode", "PRAGMA journal_mode")
         if mode != ("wal",):
             run(
