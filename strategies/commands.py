@@ -37,7 +37,7 @@ def pause(engine: Engine, *, paused: bool) -> CommandResult:
     if engine.state not in (RunState.RUNNING, RunState.PAUSED):
         return _not_running(engine)
     if engine.book.paused != paused:
-        engine.journal(("pause" if paused else "resume", {}))
+        engine.record(("pause" if paused else "resume", {}))
         engine.state = RunState.PAUSED if paused else RunState.RUNNING
     words = "entries are paused, exits stay" if paused else "entries are on"
     return CommandResult(outcome=Outcome.DONE, message=words, data={"paused": paused})
@@ -71,7 +71,7 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         lot_minimum=engine.instrument.min_quantity,
     )
     candidate = _applied(engine, pending)
-    wanted = engine.desired(candidate, resting=True)
+    wanted = engine.desired(candidate)
     room = any(order.leg is Leg.ENTRY for order in wanted)
     if not room and not engine.book.paused:
         return _invalid(
@@ -81,7 +81,7 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         )
     if command.dry_run:
         return _preview(engine, spec, candidate, wanted)
-    engine.journal(("adjust_begin", journal.encode_pending(pending)))
+    engine.record(("adjust_begin", journal.encode_pending(pending)))
     return None
 
 
@@ -104,7 +104,7 @@ def adjust_to_config(engine: Engine) -> str:
         )
     source = {"source": engine.settings.grid.fingerprint()}
     if same_grid(spec, grid.spec):
-        engine.journal(("source", source))
+        engine.record(("source", source))
         return "the same grid"
     pending = PendingAdjust(
         spec=spec,
@@ -112,7 +112,7 @@ def adjust_to_config(engine: Engine) -> str:
         fee=instrument.maker_fee,
         lot_minimum=instrument.min_quantity,
     )
-    engine.journal(("source", source), ("adjust_begin", journal.encode_pending(pending)))
+    engine.record(("source", source), ("adjust_begin", journal.encode_pending(pending)))
     return "adjusting"
 
 

@@ -28,6 +28,7 @@ from strategies.perp_grid import (
     end_initial,
     new_grid,
     on_fill,
+    settle,
     wake,
 )
 
@@ -87,6 +88,8 @@ def apply(book: Book, kind: str, payload: Payload, seq: int, time: datetime) -> 
             )
         case "close":
             return replace(book, grid=close_outside(book.grid, decode_fill(payload), seq))
+        case "settle":
+            return replace(book, grid=settle(book.grid, Decimal(payload["price"])))
         case "funding":
             return replace(book, grid=add_funding(book.grid, Decimal(payload["amount"])))
         case "wake":

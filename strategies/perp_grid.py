@@ -398,6 +398,15 @@ def close_outside(state: GridState, fill: Fill, seq: int) -> GridState:
     return state if not rest else _stray(state, fill.side, rest[0], count=False)
 
 
+def settle(state: GridState, price: Decimal) -> GridState:
+    """Book every lot that is left as closed at `price` (the position is gone), all into trend."""
+    totals = state.totals
+    for side, lot in state.lots():
+        totals = replace(totals, trend=totals.trend + book_trend(lot, side, price, ZERO).trend)
+    cells = tuple(replace(cell, lot=()) for cell in state.cells)
+    return replace(state, cells=cells, carried=(), totals=totals)
+
+
 def add_funding(state: GridState, amount: Decimal) -> GridState:
     """Book one funding payment; > 0 was received."""
     totals = state.totals

@@ -52,7 +52,7 @@ def build(engine: Engine, seq: int) -> Snapshot:
         pnl=figures,
         balance=engine.balance,
         open_orders=working,
-        recent_fills=tuple(engine.fills),
+        recent_fills=tuple(engine.ledger.recent_fills),
         fill_count=0 if grid is None else grid.totals.fills + grid.totals.initial_fills,
         closed_cells=0 if grid is None else grid.totals.closed_cells,
         grid_apr=grid_apr,

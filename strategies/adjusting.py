@@ -1,0 +1,88 @@
+"""Carrying out a hot adjust: cancel what has no place, await, commit, answer (GRID.md 7).
+
+The plan was stored before the first cancel, so a crash anywhere resumes it. A fill in between only
+means a new look: the candidate grid is derived anew each time. Engine thread only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.errors import ExchangeError
+from core.model import CommandResult, Outcome
+from strategies import commands, journal, sync
+from strategies.reconcile import match_survivors
+
+if TYPE_CHECKING:
+    from strategies.engine import Engine
+
+ROUNDS = 8
+"""Looks in one go: a cancel that answers at once needs two, a lost race one more."""
+
+
+def advance(engine: Engine) -> bool:
+    """Bring a pending adjust forward; True when no adjust is pending any more."""
+    for _ in range(ROUNDS):
+        if engine.book.pending is None:
+            return True
+        quote = engine.quote
+        assert quote is not None
+        now = engine.clock.now()
+        price = {"price": str(quote.last)}
+        candidate = journal.apply(engine.book, "adjust", price, 0, now)
+        slots, lost = match_survivors(engine.desired(candidate), engine.desk.working.values())
+        if not lost:
+            _commit(engine, price, slots)
+            return True
+        fresh = [o for o in lost if o.client_order_id not in engine.desk.cancelling]
+        if not fresh:
+            return False  # awaiting the ends of what was asked for
+        is_first = not engine.desk.cancelling and not engine.adjust_touched
+        faults = engine.desk.cancel(fresh)
+        if is_first and len(faults) == len(fresh) and not engine.desk.cancelling:
+            _abort(engine, faults[0])
+            return True
+        engine.adjust_touched = True
+        if engine.desk.wants_backfill:
+            sync.backfill(engine)
+    return False
+
+
+def _commit(engine: Engine, price: dict[str, str], slots: dict[str, str]) -> None:
+    """Put the new grid in force: the journal entry and the survivors' slots in one transaction."""
+    ledger = engine.ledger
+    with engine.store.transaction():
+        book = ledger.write(ledger.book, "adjust", price, engine.clock.now())
+        engine.desk.reslot(slots)
+    engine.desk.resloted(slots)
+    ledger.take(book)
+    engine.grid_replaced()
+    grid = ledger.grid
+    assert grid is not None
+    engine.log(
+        "grid_adjusted",
+        lower=grid.spec.lower,
+        upper=grid.spec.upper,
+        levels=grid.spec.num,
+        kept=len(slots),
+        carried=len(grid.carried),
+    )
+
+
+def _abort(engine: Engine, error: ExchangeError) -> None:
+    """The exchange refused before anything was cancelled: the old grid stands."""
+    engine.record(("adjust_abort", {"reason": str(error)[:200]}))
+    engine.answer_adjust(
+        CommandResult(
+            outcome=Outcome.REFUSED,
+            message=f"the exchange refused to cancel orders, the old grid stands: {error}",
+        )
+    )
+
+
+def answer_when_done(engine: Engine) -> None:
+    """Answer the asker once the new grid is stored and its orders are on the exchange."""
+    if not engine.is_adjusting or engine.book.pending is not None or not engine.desk.is_settled:
+        return
+    if engine.plan().is_empty:
+        engine.answer_adjust(commands.adjusted(engine))

@@ -1,0 +1,120 @@
+"""The end of a run: the write gate is shut, orders are cancelled, and it is proved (I9).
+
+Runs on the engine thread after the loop; nothing is placed any more but the close of a position
+that the user asked for.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from core.errors import AuthError, ExchangeError, StoreError
+from core.model import Order, RunState, Side, StopBot, TimeInForce
+from strategies import sync
+from strategies.ledger import CLOSE_SLOT
+from strategies.perp_grid import DesiredOrder, Leg
+
+if TYPE_CHECKING:
+    from strategies.engine import Engine
+
+CANCEL_ROUNDS = 5
+CLOSE_ROUNDS = 3
+
+
+def shut_down(engine: Engine, request: StopBot) -> int:
+    """End the run as asked; gives how many of our orders could not be proved cancelled."""
+    engine.state = RunState.STOPPING
+    engine.log(
+        "stopping",
+        reason=request.reason,
+        keep_orders=request.keep_orders,
+        close_positions=request.close_positions,
+    )
+    engine.publish_now()
+    left = 0
+    if engine.instrument is not None and (not request.keep_orders or request.close_positions):
+        left = _cancel_all(engine)
+        if request.close_positions:
+            _close_position(engine)
+    try:
+        engine.ledger.checkpoint()
+    except StoreError as error:
+        engine.alert(f"the last checkpoint could not be written: {error}")
+    engine.orders_left = left
+    engine.state = RunState.STOPPED
+    engine.publish_now()
+    engine.refuse_waiting()
+    return left
+
+
+def _cancel_all(engine: Engine) -> int:
+    """Cancel until the exchange shows no order of ours; at most a few rounds."""
+    mine: list[Order] = []
+    proved = False
+    for _ in range(CANCEL_ROUNDS):
+        try:
+            mine = [
+                order
+                for order in engine.client.fetch_open_orders(engine.settings.symbol)
+                if engine.desk.ids.owns(order.client_order_id)
+            ]
+            if not mine:
+                proved = True
+                break
+            for outcome in engine.client.cancel_orders(mine):
+                if isinstance(outcome, ExchangeError):
+                    engine.log("cancel_failed", error=str(outcome))
+        except AuthError:
+            raise
+        except ExchangeError as error:
+            engine.log("cancel_all_failed", error=str(error))
+    try:
+        sync.backfill(engine)
+        for order in list(engine.desk.by_id.values()):
+            engine.desk.look_up(order)
+    except (ExchangeError, StoreError) as error:
+        engine.alert(f"the ledger could not be brought up to date at the end: {error}")
+    if proved:
+        return 0
+    engine.alert(f"{len(mine)} orders of ours could not be proved cancelled")
+    return max(1, len(mine))
+
+
+def _close_position(engine: Engine) -> None:
+    """Close what we hold with reduce-only orders until the exchange says it is gone."""
+    try:
+        for _ in range(CLOSE_ROUNDS):
+            position = engine.client.fetch_position(engine.settings.symbol)
+            held = position.quantity - engine.book.base
+            if held == 0 or engine.instrument is None:
+                break
+            engine.desk.place([_closing_order(engine, held)])
+            for event in engine.feed.poll():
+                engine.take_event(event)
+            sync.backfill(engine)
+        position = engine.client.fetch_position(engine.settings.symbol)
+        if position.quantity == engine.book.base and engine.quote is not None:
+            engine.record(("settle", {"price": str(engine.quote.mark)}))
+            engine.log("position_closed")
+            return
+        engine.alert(f"the position could not be closed: {position.quantity} is left")
+    except (ExchangeError, StoreError) as error:
+        engine.alert(f"the position could not be closed: {error}")
+
+
+def _closing_order(engine: Engine, held: Decimal) -> DesiredOrder:
+    quote, instrument = engine.client.fetch_quote(engine.settings.symbol), engine.instrument
+    assert instrument is not None
+    side = Side.SELL if held > 0 else Side.BUY
+    limit = quote.last * (1 + side.sign * engine.settings.slippage_cap)
+    return DesiredOrder(
+        slot=CLOSE_SLOT,
+        leg=Leg.EXIT,
+        side=side,
+        price=instrument.price_up(limit) if side is Side.BUY else instrument.price_down(limit),
+        quantity=abs(held),
+        post_only=False,
+        reduce_only=True,
+        time_in_force=TimeInForce.IOC,
+    )

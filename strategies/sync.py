@@ -1,0 +1,140 @@
+"""Bringing state and exchange together: at a start, after every gap, and at every interval.
+
+Nothing is placed before this has succeeded once (FAILURES 17, 20). Each step only takes evidence
+over: what was taken before an error stays right. Engine thread only.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from core.errors import ConfigError
+from strategies import commands, journal
+from strategies.settings import build_spec
+
+if TYPE_CHECKING:
+    from strategies.engine import Engine
+
+FILL_OVERLAP = timedelta(seconds=1)
+"""Fills of one instant may become visible apart: look this far back, known ones are no-ops."""
+
+MISMATCH_RETRY_S = 5.0
+
+
+def synchronise(engine: Engine) -> bool:
+    """Make the state complete before anything is placed; False while it must still wait.
+
+    Errors: ExchangeError, StoreError, ConfigError for a grid that cannot be traded.
+    """
+    if engine.frozen.pop("database", None) is not None:
+        engine.load()  # what could not be written is not there: take up from what is
+    if engine.instrument is None:
+        engine.instrument = engine.client.fetch_instrument(engine.settings.symbol)
+    engine.take_quote(engine.client.fetch_quote(engine.settings.symbol))
+    reconcile(engine)
+    if engine.book.grid is None and not _seed(engine):
+        return False
+    _follow_config(engine)
+    return True
+
+
+def reconcile(engine: Engine) -> None:
+    """Compare orders, fills, funding, position and balance with the exchange's own.
+
+    Errors: ExchangeError, StoreError.
+    """
+    symbol, desk = engine.settings.symbol, engine.desk
+    open_now = {o.client_order_id: o for o in engine.client.fetch_open_orders(symbol)}
+    for order in list(desk.by_id.values()):
+        seen = open_now.get(order.client_order_id)
+        if seen is not None:
+            desk.report(seen)
+        else:
+            desk.look_up(order)  # absent from open orders is a question (I7)
+    backfill(engine)
+    for client_id, order in open_now.items():
+        if desk.ids.owns(client_id) and client_id not in desk.by_id:
+            known = engine.store.load_order(client_id)
+            if known is None or not known.status.is_terminal:
+                engine.alert(f"canceling order {client_id}: ours, but not in the ledger")
+                engine.client.cancel_orders([order])
+    for payment in engine.client.fetch_funding(symbol, engine.store.last_funding_time()):
+        engine.take_funding(payment)
+    engine.position = engine.client.fetch_position(symbol)
+    engine.balance = engine.client.fetch_balance()
+    engine.reconciled()
+    _check_position(engine)
+
+
+def backfill(engine: Engine) -> None:
+    """Fetch the fills since the last one we have; every one is taken once."""
+    engine.desk.wants_backfill = False
+    since = engine.store.last_fill_time()
+    if since is not None:
+        since -= FILL_OVERLAP
+    for fill in engine.client.fetch_fills(engine.settings.symbol, since):
+        engine.take_fill(fill)
+
+
+def _check_position(engine: Engine) -> None:
+    """I1: the exchange's position equals the lots; a mismatch freezes entries."""
+    if engine.book.grid is None or engine.position is None:
+        return
+    ours = engine.book.base + engine.book.grid.position
+    if engine.position.quantity == ours:
+        engine.thaw("position")
+        return
+    words = f"the exchange holds {engine.position.quantity}, the ledger {ours}"
+    engine.freeze("position", f"position mismatch, entries frozen: {words}", words)
+    engine.reconcile_within(MISMATCH_RETRY_S)
+
+
+def _seed(engine: Engine) -> bool:
+    """Lay out the first grid at the present price; False while the trigger is not reached."""
+    quote, instrument = engine.quote, engine.instrument
+    assert quote is not None
+    assert instrument is not None
+    request, price = engine.settings.grid, quote.last
+    if request.trigger_price is not None and not engine.trigger_reached(request.trigger_price):
+        return False
+    try:
+        spec = build_spec(request, price, instrument)
+    except ValueError as error:
+        raise ConfigError(f"strategy_config: {error}") from error
+    assert engine.position is not None
+    engine.ledger.record(
+        quote.time,
+        (
+            "seed",
+            {
+                "spec": journal.encode_spec(spec),
+                "price": str(price),
+                "open_initial": request.open_initial,
+                "max_position": (
+                    None if request.max_position is None else str(request.max_position)
+                ),
+                "base": str(engine.position.quantity),
+                "source": request.fingerprint(),
+            },
+        ),
+    )
+    engine.log(
+        "grid_seeded",
+        price=price,
+        lower=spec.lower,
+        upper=spec.upper,
+        levels=spec.num,
+        quantity=spec.quantity,
+    )
+    return True
+
+
+def _follow_config(engine: Engine) -> None:
+    """An adjusted range ends when the config file's own range changes (GRID.md 7)."""
+    source = engine.settings.grid.fingerprint()
+    book = engine.book
+    if book.grid is None or book.source == source or book.pending is not None:
+        return
+    result = commands.adjust_to_config(engine)
+    engine.log("config_range_changed", old=book.source, new=source, result=result)
