@@ -156,3 +156,21 @@ def test_memory_can_be_pruned(*, paper: bool) -> None:
     pruned = PaperDatabase(store).prune(NOW) if paper else store.prune(NOW)
     assert pruned == Pruned(equity=0, orders=0)
     store.close()
+
+
+def test_the_wal_is_cut_back_by_writing_alone_once_the_long_reader_is_gone(tmp_path: Path) -> None:
+    store = Database(tmp_path / "x.db")
+    history = DatabaseHistory(store.path)
+    reader = history._open()
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM events").fetchone()
+    for number in range(6000):
+        store.append_event("fill", {"pad": "x" * 2000, "n": number}, T0)
+    wal = tmp_path / "x.db-wal"
+    assert wal.stat().st_size > WAL_KEEP_BYTES
+    reader.close()
+    for number in range(3):  # one folds it, the next begins it anew and cuts it
+        store.append_event("fill", {"n": number}, T0)
+    assert wal.stat().st_size <= WAL_KEEP_BYTES
+    store.close()
+    history.close()

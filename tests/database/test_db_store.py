@@ -15,6 +15,7 @@ from core.errors import StoreError
 from core.model import OrderStatus
 from core.ports import Store
 from database.db import EVENTS_PER_READ, Database
+from database.session import PAGE_BYTES
 
 
 @pytest.fixture(params=["file", "memory", "durable"])
@@ -230,3 +231,18 @@ def test_a_closed_database_says_so(store: Database) -> None:
         store.load_meta("a")
     with pytest.raises(StoreError, match="closed database"), store.transaction():
         pass
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
+def test_live_money_is_synced_at_every_commit(tmp_path: Path, *, durable: bool, level: int) -> None:
+    """2 is FULL, 1 is NORMAL; both in WAL, with foreign keys and our page size."""
+    store = Database(tmp_path / "x.db", durable=durable)
+
+    def pragma(name: str) -> object:
+        return store.session.connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    assert pragma("synchronous") == level
+    assert pragma("journal_mode") == "wal"
+    assert pragma("foreign_keys") == 1
+    assert pragma("page_size") == PAGE_BYTES
+    store.close()
