@@ -28,13 +28,13 @@ def ledger(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture(params=["own", "borrowed", "memory", "borrowed memory"])
 def paper(request: pytest.FixtureRequest, ledger: Database) -> Iterator[PaperDatabase]:
     memory = Database(":memory:")
-    place = {
+    places: dict[str, str | Database] = {
         "own": ledger.path,
         "borrowed": ledger,
         "memory": ":memory:",
         "borrowed memory": memory,
-    }[request.param]
-    books = PaperDatabase(place, busy_timeout_s=0.05)
+    }
+    books = PaperDatabase(places[request.param], busy_timeout_s=0.05)
     yield books
     books.close()
     memory.close()
