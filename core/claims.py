@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
-from core.registry_file import Record
+from core.registry_file import Record, web_url
 from core.spec import ChildSpec
 
 FIRST_PORT = 5001  # CONTRACT 2
@@ -115,13 +115,3 @@ def is_port_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def web_url(record: Record) -> str | None:
-    """Give the address of the page as this machine reaches it, without a slash at the end."""
-    port = record.get("web_port")
-    if not isinstance(port, int):
-        return None
-    host = str(record.get("web_host") or "127.0.0.1").strip("[]")
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

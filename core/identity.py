@@ -10,7 +10,7 @@ where the PID file's process is alive (`expected=True`), or where /proc/locks, w
 lists the file. Anything else counts as free. The try itself settles what /proc/locks leaves open:
 an inode number that two file systems share, and a holder that has died since. Where /proc/locks
 can't be read every look is a try. For that rest, those who take these locks keep trying for a
-quarter of a second (`core.pidfile.acquire`) before they say "held".
+quarter of a second (`take_lock`) before they say "held".
 
 Standard library only: a supervisor loads this.
 """
@@ -22,8 +22,9 @@ import errno
 import fcntl
 import functools
 import os
-from dataclasses import dataclass
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 
 @functools.cache
@@ -48,8 +49,7 @@ def process_start_ticks(pid: int) -> int | None:
     return int(fields[19])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessId:
+class ProcessId(NamedTuple):  # importing dataclasses would cost `list` a quarter of its time
     """One process for ever: PID, start in clock ticks, boot. An empty boot is not compared."""
 
     pid: int
@@ -109,6 +109,22 @@ class LockTable:
             if pid > 0 and process_start_ticks(pid) is not None:
                 return pid
         return None
+
+
+def take_lock(descriptor: int, patience_s: float = 0.25) -> bool:
+    """Take the exclusive flock; False when somebody holds it for longer than a reader's look."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        else:
+            return True
 
 
 def _inode(path: Path) -> int:

@@ -22,21 +22,20 @@ import contextlib
 import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.claims import choose_port, facts, find_clashes, own_faults
 from core.errors import ConfigError
 from core.identity import LockTable, ProcessId, identify, process_start_ticks, read_pid_file
 from core.paths import check_name, run_dir
 from core.registry_file import Record, RegistryFile
-from core.spec import ChildSpec
+
+if TYPE_CHECKING:  # readers of the registry need no spec
+    from core.spec import ChildSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Liveness:
+class Liveness(NamedTuple):  # a dataclass would cost `list` a quarter of its time
     """Which processes of an instance run now; None: not running."""
 
     pid: int | None
@@ -182,6 +181,13 @@ class InstanceRegistry:
         Errors: ConfigError with one fault for each thing that another living instance holds, its
         holder named; nothing is written then.
         """
+        from core.claims import (
+            choose_port,
+            facts,
+            find_clashes,
+            own_faults,
+        )  # readers claim nothing
+
         own = os.getpid() if pid is None else pid
         with self.locked():
             records = self.load()

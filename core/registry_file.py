@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import threading
@@ -29,7 +28,7 @@ from typing import Any, TypeAlias
 
 from core.errors import ConfigError, StoreError
 from core.files import make_private_dir, open_private, publish, remove_leftovers, sync_dir
-from core.identity import read_pid_file
+from core.identity import read_pid_file, take_lock
 from core.paths import is_safe_name, read_limited
 
 Record: TypeAlias = dict[str, Any]
@@ -118,23 +117,11 @@ class RegistryFile:
             raise _planted(self.lock_path, error) from None
 
     def _wait_for_lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + LOCK_PATIENCE_S
-        pause = 0.001
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise
-            else:
-                return
-            if time.monotonic() > deadline:
-                raise StoreError(
-                    f"{self.lock_path}: another process has held it for {LOCK_PATIENCE_S:g} s;"
-                    f" see which one in /proc/locks (inode {os.fstat(descriptor).st_ino})"
-                )
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.02)
+        if not take_lock(descriptor, LOCK_PATIENCE_S):
+            raise StoreError(
+                f"{self.lock_path}: another process has held it for {LOCK_PATIENCE_S:g} s;"
+                f" see which one in /proc/locks (inode {os.fstat(descriptor).st_ino})"
+            )
 
     def _read(self) -> tuple[Records, bool]:
         """Read what is there; False: it is missing or not whole (the good records are returned)."""
@@ -182,6 +169,16 @@ class RegistryFile:
             if record is not None:
                 rebuilt[folder.name] = record
         return rebuilt
+
+
+def web_url(record: Record) -> str | None:
+    """Give the address of the page as this machine reaches it, without a slash at the end."""
+    port = record.get("web_port")
+    if not isinstance(port, int):
+        return None
+    host = str(record.get("web_host") or "127.0.0.1").strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _read_copy(path: Path) -> Record | None:
