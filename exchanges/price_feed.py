@@ -164,8 +164,16 @@ class CandleSource:
 
     kind = "csv"
 
-    def __init__(self, path: Path, funding: tuple[tuple[int, Decimal], ...] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        funding: tuple[tuple[int, Decimal], ...] = (),
+        *,
+        preload: bool = False,
+    ) -> None:
+        """Walk a file as it is read, or, with `preload`, from memory. Errors: ConfigError."""
         self._path = path
+        self._loaded = tuple(read_candles(path)) if preload else None
         self._funding = funding
         self._next_funding = 0
         self._candles: Iterator[Candle] = iter(())
@@ -174,6 +182,11 @@ class CandleSource:
         self._candle: Candle | None = None  # the one that is walked
         self._after: Candle | None = None  # the one after it
         self._number = 0  # of the vertex that comes next; four a candle
+
+    @property
+    def candle_count(self) -> int:
+        """How many candles were preloaded."""
+        return 0 if self._loaded is None else len(self._loaded)
 
     @property
     def beginning(self) -> Vertex:
@@ -185,7 +198,7 @@ class CandleSource:
         now_ms: int,  # noqa: ARG002 - the protocol's; this path has its own time
     ) -> Place | None:
         self.close()
-        self._candles = read_candles(self._path)
+        self._candles = read_candles(self._path) if self._loaded is None else iter(self._loaded)
         first = next(self._candles)
         second = next(self._candles, None)
         self._first = first

@@ -22,6 +22,7 @@ from core.errors import (
     Retryable,
 )
 from core.model import Fill, Order, OrderRequest, OrderStatus, Side
+from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
 from strategies.perp_grid import DesiredOrder, Resting
 from strategies.reconcile import Plan
@@ -275,31 +276,14 @@ class OrderDesk:
         mine = self.by_id.get(seen.client_order_id)
         if mine is None:
             return
-        if seen.status.is_terminal:
-            if seen.filled_qty > mine.filled_qty:
-                self.wants_backfill = True
-                self._look_up_soon(mine.client_order_id, LOOK_UP_S)
-                return
-            ended = replace(
-                mine,
-                status=seen.status,
-                venue_order_id=seen.venue_order_id or mine.venue_order_id,
-                updated_at=self.clock.now(),
-                reason=seen.reason,
-            )
-            self.store.save_order(ended)
-            self._drop(ended)
-            return
-        status = OrderStatus.PARTIALLY_FILLED if mine.filled_qty else OrderStatus.NEW
-        if seen.filled_qty > mine.filled_qty:
+        if is_missing_fills(mine, seen):
             self.wants_backfill = True
-        if mine.status is status and mine.venue_order_id == seen.venue_order_id:
-            return
-        known = replace(
-            mine, status=status, venue_order_id=seen.venue_order_id, updated_at=self.clock.now()
-        )
-        self.store.save_order(known)
-        self._keep(known)
+            if seen.status.is_terminal:
+                self._look_up_soon(mine.client_order_id, LOOK_UP_S)
+        after = apply_report(mine, seen, self.clock.now())
+        if after is not mine:
+            self.store.save_order(after)
+            self.settle(after)
 
     def filled(self, fill: Fill) -> Order | None:
         """Say what the order looks like after a new fill; None for a fill that is not of ours.
@@ -309,21 +293,7 @@ class OrderDesk:
         order = self.by_id.get(fill.client_order_id)
         if order is None:
             order = self.store.load_order(fill.client_order_id)
-        if order is None:
-            return None
-        done = order.filled_qty + fill.quantity
-        status = order.status
-        if done >= order.quantity:
-            status = OrderStatus.FILLED
-        elif not status.is_terminal:
-            status = OrderStatus.PARTIALLY_FILLED
-        return replace(
-            order,
-            filled_qty=done,
-            status=status,
-            venue_order_id=fill.venue_order_id or order.venue_order_id,
-            updated_at=fill.time,
-        )
+        return None if order is None else apply_fill(order, fill)
 
     def settle(self, order: Order) -> None:
         """Take over an order changed by a fill, once that is committed."""

@@ -1,0 +1,380 @@
+"""run.py: one grid bot. The composition root: reads the config, wires the arms, runs, exits.
+
+The main thread owns signals and the exit code; the engine thread owns the trading; the web has
+threads of its own. The engine thread's death ends the process: a bot that only looks alive is
+worse than one that is restarted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.bot_process import AlreadyRunning, BotProcess
+from core.bot_options import COMMAND_KEYS, add_options
+from core.errors import (
+    AuthError,
+    ConfigError,
+    ExchangeError,
+    ExitCode,
+    GridfleetError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from core.config_manager import LoadedConfig
+
+    from core.config import InstanceConfig
+    from core.model import Snapshot
+    from core.ports import ExchangeClient
+    from strategies.order_desk import ClientIds
+
+LIVE_WITHIN_S = 30.0
+"""The strategy loop turns at least once a second; silent for this long, it has stalled."""
+
+LOG_CHECK_S = 60.0
+"""Seconds between looks at the size of the log files; midnight is met exactly."""
+
+CANCEL_ROUNDS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the bot, or check it, or cancel its orders; gives the exit code of CONTRACT 6."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="run.py",
+        description="One grid bot for perpetual futures; a supervisor runs it, or you do.",
+        allow_abbrev=False,
+    )
+    add_options(parser)
+    options = vars(parser.parse_args(arguments))
+    try:
+        loaded = _load(options, arguments)
+    except ConfigError as error:
+        return _refuse(error, ExitCode.USAGE)
+    except (GridfleetError, OSError) as error:
+        return _refuse(error, ExitCode.FAILED)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if options.get("check"):
+        from cli.bot_check import check
+
+        return check(loaded)
+    if options.get("cancel_orders"):
+        return _cancel_orders(loaded)
+    return Bot(loaded).run()
+
+
+def _load(options: dict[str, Any], arguments: list[str]) -> LoadedConfig:
+    """Load the config named by --config or CONFIG_FILE; the other options win over it."""
+    from core import config_manager
+    from core.paths import find_root
+
+    root = find_root(None)
+    named = options.get("config") or os.environ.get("CONFIG_FILE")
+    settings = [key for key in options if key not in COMMAND_KEYS]
+    bot_args = _without_commands(arguments) if settings else []
+    instance_id = os.environ.get("INSTANCE_ID") or None
+    if named is None:
+        if not settings:
+            raise ConfigError(
+                "no config: give --config FILE, or set CONFIG_FILE, or give the grid by options "
+                "(run.py --help lists them)"
+            )
+        return config_manager.load_arguments(bot_args, root, instance_id=instance_id)
+    return config_manager.load(named, root, instance_id=instance_id, bot_args=bot_args)
+
+
+def _without_commands(arguments: list[str]) -> list[str]:
+    """Drop --config FILE, --check and --cancel-orders: they say what to do, not what the bot is."""
+    kept: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif not (word.startswith("--config=") or word in ("--check", "--cancel-orders")):
+            kept.append(word)
+    return kept
+
+
+def _refuse(error: Exception, code: ExitCode) -> int:
+    print(f"run.py: {error}", file=sys.stderr)
+    return int(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where this instance keeps its things; the supervisor's word first, else the config's."""
+
+    root: Path
+    run_dir: Path
+    log_dir: Path
+    db_path: Path
+    web_host: str
+    web_port: int | None
+    started_at: datetime
+
+
+def place_of(loaded: LoadedConfig) -> Place:
+    """Resolve directories, address and start from the environment and the config."""
+    from core.paths import find_root, resolve, run_dir
+
+    config, environ = loaded.config, os.environ
+    root = find_root(None)
+    started = environ.get("GRID_STARTED_AT")
+    port = environ.get("WEB_PORT")
+    return Place(
+        root=root,
+        run_dir=Path(environ.get("GRID_RUN_DIR") or run_dir(root, config.instance_id)),
+        log_dir=Path(environ.get("LOG_DIR") or resolve(root, config.daemon.log_dir)),
+        db_path=Path(environ.get("DB_PATH") or resolve(root, config.daemon.db_path)),
+        web_host=environ.get("WEB_HOST") or config.daemon.web_host,
+        web_port=int(port) if port and port.isdigit() else config.daemon.web_port,
+        started_at=datetime.fromisoformat(started) if started else datetime.now(UTC),
+    )
+
+
+class Bot:
+    """One run of one bot, from its lock to its exit code."""
+
+    def __init__(self, loaded: LoadedConfig) -> None:
+        self.loaded = loaded
+        self.config: InstanceConfig = loaded.config
+        self.place = place_of(loaded)
+        self.process = BotProcess(self.place.run_dir, dict(os.environ))
+        self.orders_left: int | None = None
+        self._snapshot: Snapshot | None = None
+        self._notify: Any = None
+        self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
+        self._beat_at = time.monotonic()
+
+    def run(self) -> int:
+        """Trade until the end; every error becomes its exit code and its last words."""
+        from core.log_manager import configure_bot_logging, get_logger
+
+        configure_bot_logging(self.config.instance_id)
+        self.log = get_logger()
+        try:
+            self.process.take_lock()
+            code, cause = self._trade(), "finished"
+        except AlreadyRunning as error:
+            self.log.error("already_running", error=str(error))
+            return int(ExitCode.FAILED)  # the exit note is the other one's
+        except (ConfigError, UsageError) as error:
+            code, cause = self._failed(error, ExitCode.USAGE)
+        except AuthError as error:
+            code, cause = self._failed(error, ExitCode.AUTH)
+        except GridfleetError as error:
+            code, cause = self._failed(error, getattr(error, "exit_code", ExitCode.FAILED))
+        except Exception as error:
+            self.log.exception("crashed", error=str(error))
+            code, cause = int(ExitCode.CRASH), f"{type(error).__name__}: {error}"
+        self.process.leave(code, cause[:500], self.orders_left)
+        return code
+
+    def _failed(self, error: GridfleetError, code: ExitCode) -> tuple[int, str]:
+        self.log.error("ended", error=str(error), code=int(code))
+        return int(code), str(error)
+
+    def _trade(self) -> int:
+        from cli.bot_wiring import build
+        from core.log_files import OutputRepointer
+
+        server = self._bind()
+        parts = build(
+            self.config,
+            db_path=self.place.db_path,
+            root=self.place.root,
+            started_at=self.place.started_at,
+            log=self._log_event,
+            publish=self._publish,
+            beat=self._beat,
+        )
+        engine = parts.engine
+        engine.publish_now()
+        history = None
+        try:
+            if server is not None:
+                from database.history import DatabaseHistory
+                from web.server import create_app
+
+                history = DatabaseHistory(self.place.db_path)
+                app = create_app(self._view, engine, history, self._web_settings(server.port))
+                server.start(app)
+                self._notify = app.publisher.notify
+            self.log.info(
+                "started",
+                symbol=self.config.symbol,
+                mode=self.config.exchange.mode,
+                web=None if server is None else f"http://{self.place.web_host}:{server.port}",
+            )
+            self._watch_signals()
+            threading.Thread(target=self._engine_thread, args=(engine,), name="engine").start()
+            self._supervise(engine, OutputRepointer(self.place.log_dir))
+        finally:
+            self.orders_left = engine.orders_left
+            if server is not None:
+                server.stop()
+            if history is not None:
+                history.close()
+            parts.client.close()
+            parts.database.close()
+        if engine.orders_left:
+            self.log.error("orders_left", count=engine.orders_left)
+            return int(ExitCode.FAILED)
+        return int(ExitCode.OK)
+
+    # Threads ------------------------------------------------------------------------------------
+
+    def _engine_thread(self, engine: Any) -> None:
+        """Run the engine; whatever ends it is the main thread's to judge."""
+        try:
+            request = engine.run()
+        except BaseException as error:
+            # The main thread ends the process; should it be stuck, this does.
+            timer = threading.Timer(10.0, os._exit, args=(int(ExitCode.CRASH),))
+            timer.daemon = True
+            timer.start()
+            self._events.put(("died", error))
+        else:
+            self.log.info("ended", reason=request.reason, orders_left=engine.orders_left)
+            self._events.put(("ended", None))
+
+    def _supervise(self, engine: Any, repointer: Any) -> None:
+        """Wait for the engine's end; hand signals to it, keep the log files in their places."""
+        from core.log_files import seconds_to_midnight
+
+        while True:
+            try:
+                event, error = self._events.get(timeout=min(LOG_CHECK_S, seconds_to_midnight()))
+            except queue.Empty:
+                repointer.check()
+                continue
+            match event:
+                case "stop":
+                    engine.post_command(self.process.stop_note())
+                case "hangup":
+                    repointer.check()
+                case "died":
+                    assert error is not None
+                    raise error
+                case _:
+                    return
+
+    def _watch_signals(self) -> None:
+        """Signal handlers only enqueue."""
+
+        def stop(_number: int, _frame: object) -> None:
+            self._events.put(("stop", None))
+
+        def hangup(_number: int, _frame: object) -> None:
+            self._events.put(("hangup", None))
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGHUP, hangup)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        if self._notify is not None:
+            self._notify()
+
+    def _view(self) -> Snapshot:
+        assert self._snapshot is not None  # one is published before the server starts
+        return self._snapshot
+
+    def _beat(self, loops: int, ready: bool) -> None:
+        self._beat_at = time.monotonic()
+        self.process.beat(loops, ready)
+
+    def _is_live(self) -> bool:
+        return time.monotonic() - self._beat_at < LIVE_WITHIN_S
+
+    def _log_event(self, event: str, **fields: object) -> None:
+        level = "warning" if event == "alert" or event.endswith("_failed") else "info"
+        # A log line must never stop the trading (FAILURES 15).
+        with contextlib.suppress(Exception):
+            getattr(self.log, level)(event, **fields)
+
+    # Web ----------------------------------------------------------------------------------------
+
+    def _bind(self) -> Any:
+        """Take the port before anything is traded; None without a page."""
+        if self.config.strategy.no_web:
+            return None
+        from web.server import WebServer, find_available_port
+
+        port = self.place.web_port
+        if port is None:
+            port = find_available_port(host=self.place.web_host)
+        server = WebServer(self.place.web_host, port, self.log)
+        server.bind()
+        return server
+
+    def _web_settings(self, port: int) -> Any:
+        from web.settings import WebSettings
+
+        return WebSettings(
+            instance_id=self.config.instance_id,
+            host=self.place.web_host,
+            port=port,
+            allowed_hosts=tuple(self.config.daemon.allowed_hosts),
+            token=self.loaded.web_token,
+            liveness=self._is_live,
+            log=self.log,
+        )
+
+
+def _cancel_orders(loaded: LoadedConfig) -> int:
+    """Cancel this instance's own orders and prove that none rests (the finish step)."""
+    from cli.bot_wiring import InstanceIds, SystemClock, open_exchange
+    from database.db import Database
+
+    place, config = place_of(loaded), loaded.config
+    process = BotProcess(place.run_dir, dict(os.environ))
+    try:
+        process.take_lock()
+        database = Database(place.db_path, durable=config.exchange.mode == "live")
+        try:
+            database.bind_instance(config.instance_id)
+            client, _ = open_exchange(config, database, SystemClock(), place.root)
+            cancelled = cancel_own(client, InstanceIds(config.instance_id), config.symbol)
+        finally:
+            database.close()
+    except ConfigError as error:
+        return _refuse(error, ExitCode.USAGE)
+    except AuthError as error:
+        return _refuse(error, ExitCode.AUTH)
+    except GridfleetError as error:
+        return _refuse(error, ExitCode.FAILED)
+    print(f"{config.instance_id}: {cancelled} orders cancelled, none rests")
+    process.leave(int(ExitCode.OK), "orders cancelled", 0)
+    return int(ExitCode.OK)
+
+
+def cancel_own(client: ExchangeClient, ids: ClientIds, symbol: str) -> int:
+    """Cancel until the exchange shows no order of ours; gives how many there were.
+
+    Errors: ExchangeError when that could not be proved.
+    """
+    seen: set[str] = set()
+    for _ in range(CANCEL_ROUNDS):
+        mine = [
+            order for order in client.fetch_open_orders(symbol) if ids.owns(order.client_order_id)
+        ]
+        if not mine:
+            return len(seen)
+        seen.update(order.client_order_id for order in mine)
+        client.cancel_orders(mine)
+    raise ExchangeError(f"{len(seen)} orders of ours could not be proved cancelled; try again")

@@ -1,0 +1,176 @@
+"""From a config to the parts of a bot: settings, client ids, database, exchange, engine.
+
+The one place where the arms meet. Nothing here runs; `cli.bot` does.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import ConfigError
+from strategies.settings import EngineSettings, GridRequest
+
+if TYPE_CHECKING:
+    from core.config import InstanceConfig
+    from core.model import Snapshot
+    from core.ports import Clock, ExchangeClient, Feed
+    from database.db import Database
+    from strategies.engine import Engine
+    from strategies.order_desk import DeskLog
+
+SUPPORTED_BOUNDARY_ACTIONS = ("none", "stop_only")
+DEFAULT_LEVERAGE = Decimal(10)
+DEFAULT_GRID_NUM = 20
+ID_LENGTH = 20
+"""Characters of the instance id in a client order id: Aster takes 36 in all, a counter follows."""
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class InstanceIds:
+    """Client order ids that carry the instance: `bp_sol_01-17`."""
+
+    def __init__(self, instance_id: str) -> None:
+        self._prefix = f"{instance_id[:ID_LENGTH]}-"
+        self._own = re.compile(re.escape(self._prefix) + r"\d+")
+
+    def make(self, number: int) -> str:
+        return f"{self._prefix}{number}"
+
+    def owns(self, client_order_id: str) -> bool:
+        return self._own.fullmatch(client_order_id) is not None
+
+
+def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSettings:
+    """Take the engine's settings from a config; `duration` runs from the user's last start.
+
+    Errors: ConfigError for what this version does not trade yet.
+    """
+    strategy = config.strategy
+    action = strategy.boundary_action.value
+    faults = []
+    if action not in SUPPORTED_BOUNDARY_ACTIONS:
+        faults.append(
+            f"strategy_config.boundary_action: was {action!r}, expected one of "
+            f"{', '.join(SUPPORTED_BOUNDARY_ACTIONS)}: the others come with the next version"
+        )
+    faults += [
+        f"strategy_config.{key}: was {value}, expected it unset: this version does not watch it "
+        "yet, and a stop that is not watched is worse than none"
+        for key, value in (
+            ("stop_loss", strategy.stop_loss),
+            ("take_profit", strategy.take_profit),
+        )
+        if value is not None
+    ]
+    if faults:
+        raise ConfigError(f"{config.instance_id}: cannot be traded by this version", tuple(faults))
+    end_at = None
+    if strategy.duration is not None:
+        end_at = started_at + timedelta(seconds=strategy.duration)
+    return EngineSettings(
+        instance_id=config.instance_id,
+        exchange=config.exchange_name,
+        mode=config.exchange.mode,
+        symbol=config.symbol,
+        strategy=strategy.strategy,
+        grid=grid_request(config),
+        leverage=Decimal(strategy.leverage or DEFAULT_LEVERAGE),
+        boundary_action=action,
+        boundary_tolerance=strategy.boundary_tolerance,
+        interval_s=strategy.interval,
+        end_at=end_at,
+        slippage_cap=strategy.slippage_cap,
+    )
+
+
+def grid_request(config: InstanceConfig) -> GridRequest:
+    """Take the grid that a config asks for."""
+    strategy = config.strategy
+    lower, upper = strategy.grid_lower_price, strategy.grid_upper_price
+    if strategy.auto_price:
+        lower = upper = None
+    return GridRequest(
+        lower=lower,
+        upper=upper,
+        num=strategy.grid_num or DEFAULT_GRID_NUM,
+        mode=strategy.grid_mode,
+        kind=strategy.grid_type,
+        quantity=strategy.quantity,
+        max_position=strategy.max_position,
+        price_range=strategy.price_range,
+        open_initial=strategy.open_initial,
+        trigger_price=strategy.trigger_price,
+    )
+
+
+@dataclass(slots=True)
+class Parts:
+    """A bot put together: what runs and what has to be closed."""
+
+    engine: Engine
+    database: Database
+    client: ExchangeClient
+    feed: Feed
+
+
+def build(
+    config: InstanceConfig,
+    *,
+    db_path: Path,
+    root: Path,
+    started_at: datetime,
+    log: DeskLog,
+    publish: Callable[[Snapshot], None],
+    beat: Callable[[int, bool], None],
+) -> Parts:
+    """Open the database and the exchange and join them. Errors: ConfigError, StoreError."""
+    from database.db import Database
+    from strategies.engine import Engine
+
+    settings = engine_settings(config, started_at)
+    database = Database(db_path, durable=config.exchange.mode == "live")
+    try:
+        database.bind_instance(config.instance_id)
+        client, feed = open_exchange(config, database, SystemClock(), root)
+    except BaseException:
+        database.close()
+        raise
+    engine = Engine(
+        settings=settings,
+        client=client,
+        feed=feed,
+        store=database,
+        clock=SystemClock(),
+        ids=InstanceIds(config.instance_id),
+        log=log,
+        publish=publish,
+        beat=beat,
+        housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
+    )
+    return Parts(engine=engine, database=database, client=client, feed=feed)
+
+
+def open_exchange(
+    config: InstanceConfig, database: Database, clock: Clock, root: Path
+) -> tuple[ExchangeClient, Feed]:
+    """Open the exchange of a config; paper keeps its books in the instance's own file."""
+    from database.paper_store import PaperDatabase
+    from exchanges.factory import create_exchange
+
+    return create_exchange(config, PaperDatabase(database), clock, root=root)
