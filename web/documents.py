@@ -183,6 +183,7 @@ def stats_document(snapshot: Snapshot) -> Document:
     return {
         "time": time_text(snapshot.time),
         "price": None if snapshot.quote is None else decimal_text(snapshot.quote.last),
+        "price_time": None if snapshot.quote is None else time_text(snapshot.quote.time),
         "mark_price": None if snapshot.quote is None else decimal_text(snapshot.quote.mark),
         "position": decimal_text(snapshot.position),
         "entry_price": optional_text(snapshot.entry_price),
@@ -214,6 +215,10 @@ def status_document(snapshot: Snapshot) -> Document:
         "grid": grid_document(snapshot.grid),
         "entries_frozen": snapshot.entries_frozen or None,
         "alerts": list(snapshot.alerts),
+        "checks": [
+            {"name": check.name, "ok": check.ok, "detail": check.detail}
+            for check in snapshot.checks
+        ],
         "extra": dict(snapshot.extra),
         **stats_document(snapshot),
     }

@@ -70,7 +70,7 @@ def _standing(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.grid,
         snapshot.entries_frozen,
         snapshot.alerts,
-        tuple((check.name, check.ok) for check in snapshot.checks),
+        tuple((check.name, check.ok, check.detail) for check in snapshot.checks),
         len(snapshot.open_orders),
     )
 

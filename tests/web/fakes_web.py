@@ -159,8 +159,8 @@ def make_snapshot(**changes: Any) -> Snapshot:
         recent_fills=tuple(make_fill(index) for index in range(180, 200)),
         fill_count=200,
         closed_cells=96,
-        grid_apr=Decimal("0.3751"),
-        total_apr=Decimal("0.36870123"),
+        grid_apr=Decimal("37.51"),
+        total_apr=Decimal("36.87"),
         checks=(
             Check(name="exchange", ok=True, age_s=0.4, detail="answered"),
             Check(name="feed", ok=True, age_s=1.2, detail="price is fresh"),
@@ -228,12 +228,16 @@ class FakeBot:
             "grid_upper_price": upper,
             "grid_num": num,
             "dry_run": command.dry_run,
-            "kept": 12,
-            "cancelled": 6,
-            "placed": 4,
-            "dormant": 2,
-            "lots_carried": 1,
-            "worst_case_liquidation": Decimal("61.33"),
+            "kept": [
+                {"side": "BUY", "price": Decimal(141 + i), "quantity": Decimal("0.500")}
+                for i in range(12)
+            ],
+            "cancelled": [{"side": "SELL", "price": Decimal("160"), "quantity": Decimal("0.500")}],
+            "placed": [{"side": "BUY", "price": lower, "quantity": Decimal("0.500")}],
+            "dormant_cells": [0, num - 2],
+            "carried": [],
+            "position": self._snapshot.position,
+            "warnings": [],
         }
         if not command.dry_run:
             assert self._snapshot.quote is not None
@@ -370,7 +374,7 @@ class Served:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send exactly these headers, with `_` for `-` in their names; Host is ours unless given."""
+        """Send exactly these headers, `_` for `-` in their names; Host is ours unless given."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
         try:
             given = {name.replace("_", "-"): value for name, value in (headers or {}).items()}
