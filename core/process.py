@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import select
 import signal
@@ -66,11 +65,7 @@ class Child:
 
 
 class SpawnError(Exception):
-    """The program could not be executed; `error` is what the kernel said."""
-
-    def __init__(self, program: str, error: int) -> None:
-        super().__init__(f"{program}: cannot be executed: {os.strerror(error)}")
-        self.error = error
+    """The program could not be executed; the message says which and why."""
 
 
 # Looking ----------------------------------------------------------------------------------------
@@ -143,8 +138,12 @@ def group_members(
     return sorted(found, key=lambda stat: (stat.pid != group, stat.pid))
 
 
-def holders_of(path: Path) -> list[ProcStat]:
-    """Find the processes that have the file open, except ourselves (a lock's holders)."""
+def lock_holders(path: Path) -> list[ProcStat]:
+    """Find the processes that hold the exclusive flock on the file, except ourselves.
+
+    A descriptor's fdinfo shows the lock of its open file, so a reader that merely has the file
+    open, or looks at the lock with a shared try, is never taken for a holder.
+    """
     try:
         wanted = path.stat(follow_symlinks=False)
     except OSError:
@@ -157,7 +156,13 @@ def holders_of(path: Path) -> list[ProcStat]:
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
                     seen = entry.stat()
-                    if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    if (seen.st_dev, seen.st_ino) != (wanted.st_dev, wanted.st_ino):
+                        continue
+                    info = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text(encoding="ascii")
+                    if any(
+                        line.startswith("lock:") and "FLOCK" in line and "WRITE" in line
+                        for line in info.splitlines()
+                    ):
                         found.append(stat)
                         break
     return found
@@ -268,15 +273,16 @@ def spawn(
     argv: tuple[str, ...],
     *,
     cwd: str,
-    env: Mapping[str, str],
+    env: Callable[[], Mapping[str, str]],
     stdout: int,
     stderr: int,
     keep_fds: tuple[int, ...] = (),
 ) -> Child:
     """Start a program in its own session, standard input from /dev/null; return once exec is done.
 
-    `keep_fds` stay open in the child under their numbers; every other descriptor is closed by its
-    close-on-exec flag. Errors: SpawnError, with no process left.
+    `env` is called in the forked child, so what it imports and what secrets it reads never enter
+    this process. `keep_fds` stay open in the child under their numbers; every other descriptor is
+    closed by its close-on-exec flag. Errors: SpawnError, with no process left.
     """
     report_r, report_w = os.pipe2(os.O_CLOEXEC)
     # Until the child has reset the handlers, a signal to it would wake our own loop's pipe.
@@ -294,7 +300,7 @@ def spawn(
         os.close(report_r)
     if report:
         os.waitpid(pid, 0)
-        raise SpawnError(argv[0] if argv else "(no program)", int(report))
+        raise SpawnError(report.decode("utf-8", "replace"))
     pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is still its own
     stat = read_stat(pid)
     return Child(pid=pid, start=stat.start if stat else 0, pidfd=pidfd, ours=True)
@@ -303,14 +309,14 @@ def spawn(
 def _exec(
     argv: tuple[str, ...],
     cwd: str,
-    env: Mapping[str, str],
+    env: Callable[[], Mapping[str, str]],
     stdout: int,
     stderr: int,
     keep_fds: tuple[int, ...],
     report: int,
 ) -> None:
     """Become the program. Runs in the forked child and never returns."""
-    error = errno.EINVAL
+    message = f"{argv[0]}: cannot be executed"
     try:
         os.setsid()
         for signum in range(1, signal.NSIG):
@@ -323,22 +329,26 @@ def _exec(
         os.dup2(stderr, 2)
         for fd in keep_fds:
             os.set_inheritable(fd, True)
+        message = "environment"
+        environment = dict(env())
+        message = f"working_dir {cwd}"
         os.chdir(cwd)
+        message = f"{argv[0]}: cannot be executed"
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvpe(argv[0], argv, dict(env))
-    except OSError as exec_error:
-        error = exec_error.errno or errno.EINVAL
-    except BaseException:  # whatever it was, this process must not run on as a second supervisor
-        pass
-    finally:
-        with contextlib.suppress(OSError):
-            os.write(report, str(error).encode("ascii"))
+        os.execvpe(argv[0], argv, environment)
+    except OSError as error:
+        message += f": {error.strerror or error}"
+    except Exception as error:
+        message += f": {error}"
+    finally:  # whatever happened, this process must not run on as a second supervisor
+        with contextlib.suppress(BaseException):
+            os.write(report, message.encode("utf-8", "replace")[:4000])
         os._exit(EXEC_FAILED)
 
 
 def _read_report(fd: int) -> bytes:
     chunks = b""
-    while chunk := os.read(fd, 64):
+    while chunk := os.read(fd, 4096):
         chunks += chunk
     return chunks
 

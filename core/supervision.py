@@ -338,5 +338,5 @@ def probe_interval_s(base_s: float, timeout_s: float, failed_in_a_row: int) -> f
 
 
 def starting_interval_s(age_s: float) -> float:
-    """Seconds until the next readiness probe of a child of that age: 0.05 s growing to 1 s."""
-    return min(1.0, max(0.05, age_s / 4.0))
+    """Seconds until the next readiness probe of a child of that age: 0.03 s growing to 1 s."""
+    return min(1.0, max(0.03, age_s / 8.0))

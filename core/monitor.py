@@ -1,0 +1,190 @@
+"""Watching one living child: when to probe, when a beat is too old, when a limit is passed.
+
+What lives here: the timers and counters between a child's signs of life and the events that
+`core.supervision.decide` understands. The loop asks `next_due`, calls `on_timer`, and registers the
+probe's socket; nothing here waits.
+
+Rules it keeps:
+- an answer of 503 is DEGRADED at once, a missing answer only after `failures` in a row;
+- a probe that nobody answers never restarts anything: only a beat older than `interval x
+  failures` (at least 3 s) and the program's own `live: false`, `failures` times in a row, do;
+- our bot always beats; a foreign program is judged by its beat only if it writes one;
+- memory is the resident size of the whole group; CPU is averaged over one health interval.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.health import Probe, ProbeResult, Verdict, read_beat
+from core.process import Child, ProcStat
+from core.spec import ChildSpec
+from core.supervision import beat_limit_s, probe_interval_s, starting_interval_s
+from core.supervision_types import Cause, Degraded, Event, Healthy, Stuck
+
+MEMORY_INTERVAL_S = 5.0  # S28: a limit that is looked at once a minute comes too late
+_CPU_STRIKES = 3
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something to be logged that changes nothing."""
+
+    event: str
+    detail: str
+
+
+class Monitor:
+    """The signs of life of one child, from its spawn or adoption to its end."""
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        run_dir: Path,
+        web_port: int,
+        child: Child,
+        *,
+        is_ready: bool,
+        members: Callable[[], list[ProcStat]],
+    ) -> None:
+        now = time.monotonic()
+        self._spec = spec
+        self._health = spec.health
+        self._beat_path = run_dir / "heartbeat"
+        self._web_port = web_port
+        self._child = child
+        self._members = members
+        self._began = now
+        self._is_ready = is_ready
+        self._missed = 0
+        self._dead_loops = 0
+        self._beat_limit = beat_limit_s(spec.health.interval, spec.health.failures)
+        probes = spec.health.check != "none"
+        self.probe: Probe | None = None
+        self._probe_at: float | None = now if probes else None
+        self._probe_deadline: float | None = None
+        self._beat_at: float | None = now + self._beat_limit if probes else None
+        limits = spec.limits
+        self._limits_at: float | None = (
+            now + MEMORY_INTERVAL_S
+            if limits.memory_limit_mb is not None or limits.cpu_limit_percent is not None
+            else None
+        )
+        self._cpu_since: tuple[float, int] | None = None
+        self._cpu_strikes = 0
+        self.last_detail = ""
+
+    def next_due(self) -> float | None:
+        """When `on_timer` has something to do next."""
+        first = self._probe_deadline if self.probe is not None else self._probe_at
+        dues = [due for due in (first, self._beat_at, self._limits_at) if due is not None]
+        return min(dues, default=None)
+
+    def on_timer(self, now: float) -> list[Event | Notice]:
+        """Do what is due; a probe that begins shows up as `probe`."""
+        found: list[Event | Notice] = []
+        if self.probe is not None and self._probe_deadline is not None:
+            if now >= self._probe_deadline:
+                found += self._judge(self.probe.time_out(self._health.timeout), now)
+        elif self._probe_at is not None and now >= self._probe_at:
+            found += self._begin_probe(now)
+        if self._beat_at is not None and now >= self._beat_at:
+            found += self._check_beat(now)
+        if self._limits_at is not None and now >= self._limits_at:
+            self._limits_at = now + MEMORY_INTERVAL_S
+            found += self._check_limits(now)
+        return found
+
+    def on_probe_ready(self, now: float) -> list[Event | Notice]:
+        """Let the probe go on; empty while it isn't done."""
+        result = self.probe.advance() if self.probe is not None else None
+        return self._judge(result, now) if result is not None else []
+
+    def close(self) -> None:
+        if self.probe is not None:
+            self.probe.close()
+            self.probe = None
+
+    def _begin_probe(self, now: float) -> list[Event | Notice]:
+        pid = self._child.pid if self._spec.is_bot else None
+        self.probe = Probe(self._spec.web_host, self._web_port, self._spec.instance_id, pid)
+        self._probe_deadline = now + self._health.timeout
+        # A refused connection over loopback is known at once.
+        return [] if self.probe.result is None else self._judge(self.probe.result, now)
+
+    def _judge(self, result: ProbeResult, now: float) -> list[Event | Notice]:
+        self.close()
+        self.last_detail = result.detail
+        found: list[Event | Notice] = []
+        self._dead_loops = self._dead_loops + 1 if result.verdict is Verdict.DEAD_LOOP else 0
+        match result.verdict:
+            case Verdict.READY:
+                self._missed = 0
+                self._is_ready = True
+                found.append(Healthy())
+            case Verdict.DEGRADED | Verdict.DEAD_LOOP:
+                self._missed += 1
+                found.append(Degraded(result.detail))
+                if self._dead_loops >= self._health.failures:
+                    found.append(Stuck(Cause.HEALTH, f"{result.detail}, live: false"))
+            case Verdict.NO_ANSWER | Verdict.STRANGER:
+                self._missed += 1
+                if self._missed >= self._health.failures:
+                    found.append(Degraded(result.detail))
+        self._probe_at = now + (
+            probe_interval_s(self._health.interval, self._health.timeout, self._missed)
+            if self._is_ready
+            else starting_interval_s(now - self._began)
+        )
+        return found
+
+    def _check_beat(self, now: float) -> list[Event | Notice]:
+        """Compare the beat with the limit and wake next when the present one would be too old."""
+        beat = read_beat(self._beat_path)
+        ours = beat is not None and (beat.pid, beat.start) == (self._child.pid, self._child.start)
+        if beat is not None and ours:
+            age = now - beat.mono
+        elif self._spec.is_bot:
+            age = now - self._began
+        else:
+            self._beat_at = now + self._beat_limit
+            return []
+        if age < self._beat_limit:
+            self._beat_at = now + self._beat_limit - age
+            return []
+        self._beat_at = now + self._beat_limit
+        what = f"heartbeat is {age:.1f} s old" if ours else f"no heartbeat for {age:.1f} s"
+        return [Stuck(Cause.HEALTH, f"{what}, the limit is {self._beat_limit:g} s")]
+
+    def _check_limits(self, now: float) -> list[Event | Notice]:
+        limits = self._spec.limits
+        members = self._members()
+        resident = sum(member.rss_pages for member in members) * _PAGE
+        if limits.memory_limit_mb is not None and resident > limits.memory_limit_mb * 1024 * 1024:
+            words = f"memory {resident >> 20} MB is over memory_limit_mb {limits.memory_limit_mb}"
+            return [Stuck(Cause.MEMORY, words)]
+        if limits.cpu_limit_percent is None:
+            return []
+        ticks = sum(member.cpu_ticks for member in members)
+        if self._cpu_since is None:
+            self._cpu_since = (now, ticks)
+            return []
+        since, before = self._cpu_since
+        if now - since < max(self._health.interval, MEMORY_INTERVAL_S):
+            return []
+        self._cpu_since = (now, ticks)
+        percent = 100.0 * max(0, ticks - before) / _TICKS_PER_S / (now - since)
+        if percent <= limits.cpu_limit_percent:
+            self._cpu_strikes = 0
+            return []
+        self._cpu_strikes += 1
+        words = f"CPU {percent:.0f} % is over cpu_limit_percent {limits.cpu_limit_percent}"
+        if limits.cpu_limit_action == "restart" and self._cpu_strikes >= _CPU_STRIKES:
+            return [Stuck(Cause.CPU, f"{words}, {self._cpu_strikes} times in a row")]
+        return [Notice(event="cpu_over_limit", detail=words)]
