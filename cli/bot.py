@@ -92,8 +92,14 @@ def _load(options: dict[str, Any], arguments: list[str]) -> LoadedConfig:
                 "no config: give --config FILE, or set CONFIG_FILE, or give the grid by options "
                 "(run.py --help lists them)"
             )
-        return config_manager.load_arguments(bot_args, root, instance_id=instance_id)
-    return config_manager.load(named, root, instance_id=instance_id, bot_args=bot_args)
+        return config_manager.load_options(bot_args, root, instance_id=instance_id)
+    return config_manager.load(
+        named,
+        root,
+        instance_id=instance_id,
+        bot_args=bot_args,
+        source=os.environ.get("GRID_CONFIG_SOURCE"),
+    )
 
 
 def _without_commands(arguments: list[str]) -> list[str]:
@@ -153,6 +159,7 @@ class Bot:
         self.config: InstanceConfig = loaded.config
         self.place = place_of(loaded)
         self.process = BotProcess(self.place.run_dir, dict(os.environ))
+        self.log: Any = None  # structlog's logger, once it is configured
         self.orders_left: int | None = None
         self._snapshot: Snapshot | None = None
         self._notify: Any = None
@@ -323,14 +330,16 @@ class Bot:
         return server
 
     def _web_settings(self, port: int) -> Any:
+        from core.model import Secret
         from web.settings import WebSettings
 
+        token = self.loaded.variables.get("WEB_TOKEN")
         return WebSettings(
             instance_id=self.config.instance_id,
             host=self.place.web_host,
             port=port,
             allowed_hosts=tuple(self.config.daemon.allowed_hosts),
-            token=self.loaded.web_token,
+            token=Secret(token) if token else None,
             liveness=self._is_live,
             log=self.log,
         )

@@ -72,8 +72,10 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
     )
     candidate = _applied(engine, pending)
     wanted = engine.desired(candidate)
+    assert candidate.grid is not None
     room = any(order.leg is Leg.ENTRY for order in wanted)
-    if not room and not engine.book.paused:
+    is_full = all(cell.lot for cell in candidate.grid.cells)  # its exits open it again
+    if not room and not is_full and not engine.book.paused:
         return _invalid(
             f"no opening order would be possible in {plain(spec.lower)} to {plain(spec.upper)} at "
             f"the price {plain(_price(engine))} and max_position "

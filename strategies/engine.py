@@ -11,7 +11,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -387,9 +387,19 @@ class Engine:
             return
         if order is not None:
             self.desk.settle(order)
+            self._take_price_of(fill)
         else:
             self.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
         self._book_changed()
+
+    def _take_price_of(self, fill: Fill) -> None:
+        """A fill of a resting order is a trade at its price, often told before the quote is.
+
+        With the price of before, room would go to the next order for that moment (GRID.md P1).
+        """
+        quote = self.quote
+        if quote is not None and fill.is_maker and fill.time >= quote.time:
+            self.quote = replace(quote, last=fill.price)
 
     def take_funding(self, payment: FundingPayment) -> None:
         """Book a funding payment, once. Errors: StoreError."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from strategies.engine import Engine
 
 YEAR_DAYS = Decimal(365)
+APR_AFTER_DAYS = Decimal(1) / 24
+"""Days of market time before an APR is shown: the figures of a first minute would only mislead."""
 
 
 def build(engine: Engine, seq: int) -> Snapshot:
@@ -82,7 +84,7 @@ def _aprs(
         return None, None
     days = Decimal(str((quote.time - started).total_seconds())) / 86400
     base = invested(grid.spec, engine.settings.max_position, engine.settings.leverage)
-    if days <= 0 or base <= 0:
+    if days < APR_AFTER_DAYS or base <= 0:
         return None, None
     scale = YEAR_DAYS / days / base
     return _percent(figures.grid * scale), _percent(figures.total * scale)
