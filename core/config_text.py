@@ -78,8 +78,8 @@ def path_text(path: Path) -> str:
 def value_text(value: Any, path: Path = ()) -> str:
     """Show a value as it stands in the file, cut short; what looks like a secret is `***`."""
     if isinstance(value, str):
-        names_secret = any(isinstance(p, str) and _SECRET_KEY.search(p) for p in path[-1:])
-        if value and names_secret and not _REFERENCE.search(value):
+        named = str(path[-1]) if path else ""
+        if value and looks_secret(named) and not _REFERENCE.search(value):
             return "***"
         if "://" in value and "@" in value:
             return "*** (an address with a user in it)"
@@ -91,6 +91,11 @@ def value_text(value: Any, path: Path = ()) -> str:
     if isinstance(value, list | tuple):
         return "a list"
     return _cut(json.dumps(value, default=str))
+
+
+def looks_secret(name: str) -> bool:
+    """Tell whether a key or variable of this name probably holds a secret."""
+    return _SECRET_KEY.search(name) is not None
 
 
 def _cut(text: str, limit: int = 72) -> str:

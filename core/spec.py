@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartSettings:
-    """CONTRACT 2, seconds where the name does not say otherwise. `max_restart_attempts` per `restart_window`."""
+    """CONTRACT 2: at most `max_restart_attempts` in `restart_window`; times in seconds."""
 
     auto_restart: bool = True
     max_restart_attempts: int = 3
@@ -27,7 +27,7 @@ class RestartSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """`check` is "auto" (HTTP readiness, engine heartbeat) or "none"; the rest in seconds or counts."""
+    """`check` is "auto" (HTTP readiness, engine heartbeat) or "none"; times in seconds."""
 
     check: str = "auto"
     interval: float = 30.0
@@ -49,7 +49,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """`log_dir` absolute; `cleanup_interval` in seconds; `max_mb` caps one instance's logs, None: no cap."""
+    """`log_dir` is absolute; `max_mb` caps all logs of the instance, None: no cap."""
 
     log_dir: str
     cleanup_interval: float = 86400.0
