@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from core.errors import ConfigError
 from core.model import Fill, PnL, Quote
 from core.ports import PaperStore
 from database.db import Database
@@ -94,16 +95,17 @@ def replay(
     began = time.perf_counter()
     engine.load()
     paper.start(engine.post)
-    first: Quote | None = None
+    start_price = paper.fetch_quote(settings.symbol).last
     while engine.stop_request is None:
         engine.step(0.0)
-        if first is None:
-            first = engine.quote
     seconds = time.perf_counter() - began
-    assert engine.book.grid is not None
-    assert engine.quote is not None
-    assert first is not None
     grid = engine.book.grid
+    if grid is None:
+        raise ConfigError(
+            f"strategy_config.trigger_price: was {settings.grid.trigger_price}, a price that the "
+            "data never reaches; no order was placed"
+        )
+    assert engine.quote is not None
     fills = ledger.load_fills(10_000_000)
     equity = paper.fetch_balance().equity
     paper.stop()
@@ -112,7 +114,7 @@ def replay(
         grid=grid,
         pnl=pnl(grid, engine.quote.mark),
         equity_change=equity - balance,
-        start_price=first.last,
+        start_price=start_price,
         last_price=engine.quote.last,
         fills=fills,
         seconds=seconds,

@@ -151,6 +151,7 @@ class Engine:
         self._dirty = True
         self._quiet: tuple[Decimal, Decimal] | None = None
         self._trigger_above: bool | None = None
+        self._awaits_trigger = False
         self._snapshot_seq = 0
         self._wants_snapshot = True
         self._retry_at = 0.0
@@ -230,9 +231,10 @@ class Engine:
         self._keep_time()
 
     def _synchronise(self) -> None:
-        if not sync.synchronise(self):
-            self._retry_at = self.clock.monotonic() + POLL_S
-            self.feed.poll()
+        if self._awaits_trigger and not self._follow_to_trigger():
+            return
+        self._awaits_trigger = not sync.synchronise(self)
+        if self._awaits_trigger:
             return
         self.synced = True
         self.thaw("exchange")
@@ -242,6 +244,17 @@ class Engine:
             self.state = RunState.PAUSED if self.book.paused else RunState.RUNNING
             self._next_beat = 0.0
         self._next_snapshot = 0.0
+
+    def _follow_to_trigger(self) -> bool:
+        """Follow the feed alone, without a request, until the price has reached the trigger."""
+        trigger = self.settings.grid.trigger_price
+        assert trigger is not None
+        events = self.feed.poll()
+        for event in events:
+            self.take_event(event)
+        now = self.clock.monotonic()
+        self._retry_at = now if events else now + POLL_S
+        return self.stop_request is None and self.trigger_reached(trigger)
 
     def _trade(self, now: float) -> None:
         """Handle due market events, one step of the feed at a time, for a slice of time."""
