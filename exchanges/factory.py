@@ -100,7 +100,8 @@ def paper_source(
     config: InstanceConfig, instrument: Instrument, *, root: Path | None = None
 ) -> PriceSource:
     """The price path of `exchange_config.paper.feed`. Errors: ConfigError."""
-    from exchanges.price_feed import CandleSource, SyntheticSource, read_funding
+    from exchanges.price_feed import CandleSource, read_funding
+    from exchanges.synthetic_feed import SyntheticSource
 
     paper = config.exchange.paper
     base = root or Path()

@@ -274,7 +274,7 @@ class PaperExchange:
             self._place = target.place
             self._target = None
             self._unsaved = True
-            if is_news and not self._is_inside(target.price):
+            if is_news and (self._wake is None or not self._is_inside(target.price)):
                 return (market.quote(),)
             moved = True
             left -= 1
