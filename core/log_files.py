@@ -32,6 +32,7 @@ __all__ = [
     "CleanUp",
     "JsonLineLog",
     "OutputRepointer",
+    "append_line",
     "clean_up",
     "dated_dir",
     "follow",
@@ -86,6 +87,25 @@ def rotate(path: Path, backups: int = BACKUPS) -> None:
         path.rename(path.with_name(f"{path.name}.1"))
 
 
+def append_line(descriptor: int, line: bytes) -> None:
+    """Write a line whole, or, when the disk is full, nothing of it (so that every line parses).
+
+    For the one process that writes the file. Errors: OSError.
+    """
+    written = os.write(descriptor, line)
+    rest = memoryview(line)[written:]
+    try:
+        while rest:
+            count = os.write(descriptor, rest)
+            rest, written = rest[count:], written + count
+    except OSError:
+        with contextlib.suppress(OSError):  # a pipe has no offset: its torn line stays
+            end = os.lseek(descriptor, 0, os.SEEK_CUR)  # O_APPEND: behind our last byte
+            if end == os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, end - written)
+        raise
+
+
 class JsonLineLog:
     """One log of JSON lines with a single writing process; threads may share it. Nothing raises.
 
@@ -117,9 +137,9 @@ class JsonLineLog:
             line = self._line(name, level, fields)
             with self._lock:
                 if self.dropped:
-                    self._write(self._line("log_lines_dropped", "error", {"count": self.dropped}))
+                    self._append(self._line("log_lines_dropped", "error", {"count": self.dropped}))
                     self.dropped = 0
-                self._write(line)
+                self._append(line)
         except Exception:  # a log must never end the one who logs; the count tells
             self.dropped += 1
             return False
@@ -135,17 +155,8 @@ class JsonLineLog:
         head = {"timestamp": stamp, "level": level, "event": name}
         return json_line({**head, **self._static, **fields})
 
-    def _write(self, line: bytes) -> None:
-        descriptor = self._current(len(line))
-        before = os.fstat(descriptor).st_size
-        written = os.write(descriptor, line)
-        while written < len(line):
-            try:
-                written += os.write(descriptor, line[written:])
-            except OSError:
-                # A full disk took half a line: take it back, so that every line parses.
-                os.ftruncate(descriptor, before)
-                raise
+    def _append(self, line: bytes) -> None:
+        append_line(self._current(len(line)), line)
 
     def _current(self, size: int) -> int:
         """Give the descriptor to write to: of today, below the size limit, not deleted."""
