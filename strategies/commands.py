@@ -52,7 +52,7 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         return CommandResult(
             outcome=Outcome.NOT_RUNNING, message="another adjust is being carried out; ask again"
         )
-    if not engine.synced or engine.instrument is None:
+    if not engine.synced or engine.frozen or engine.instrument is None:
         reasons = "; ".join(engine.frozen.values()) or "not synchronised with the exchange"
         return CommandResult(outcome=Outcome.NOT_RUNNING, message=f"not now: {reasons}")
     if command.lower is None and command.upper is None and command.grid_num is None:

@@ -33,7 +33,7 @@ def shut_down(engine: Engine, request: StopBot) -> int:
     )
     engine.publish_now()
     left = 0
-    if engine.instrument is not None and (not request.keep_orders or request.close_positions):
+    if not request.keep_orders or request.close_positions:
         left = _cancel_all(engine)
         if request.close_positions:
             _close_position(engine)

@@ -201,9 +201,9 @@ class Engine:
         try:
             while self.stop_request is None:
                 self.step(self._timeout())
+            ending.shut_down(self, self.stop_request)
         finally:
             self.feed.stop()
-        ending.shut_down(self, self.stop_request)
         return self.stop_request
 
     def load(self) -> None:
@@ -279,8 +279,7 @@ class Engine:
             self._dirty = True
         if now >= self._next_reconcile or self.desk.wants_position:
             sync.reconcile(self)
-        timer = self.desk.next_timer()
-        if self.book.pending is not None or (timer is not None and timer <= now):
+        if self.desk.has_expired_block(now):
             self._dirty = True
 
     def _take_messages(self, timeout_s: float) -> None:
@@ -476,6 +475,8 @@ class Engine:
             if self.stop_request is not None or not self.synced or now < self.desk.hold_until:
                 return
             if self.book.pending is not None and not adjusting.advance(self):
+                # An order's end, a fill or a look-up brings the next look; a hold its own end.
+                self._dirty = self.clock.monotonic() < self.desk.hold_until
                 break
             plan = self.plan()
             if plan.is_empty:

@@ -99,6 +99,10 @@ class OrderDesk:
             del self.blocked_until[slot]
         return frozenset(self.blocked_until)
 
+    def has_expired_block(self, now: float) -> bool:
+        """Tell whether a slot may be tried again that could not at the last plan."""
+        return any(until <= now for until in self.blocked_until.values())
+
     def next_timer(self) -> float | None:
         """When something here wants to be looked at again, by the monotonic clock."""
         times = list(self.look_up_at.values())

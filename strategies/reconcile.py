@@ -6,7 +6,8 @@ Rules it keeps (GRID.md 1, 3, 4, 5, 7):
 - an opening order is placed only when it fits under the limit beside every order that could
   still fill; exits need no room;
 - an order that would meet or cross one of our own waits, live, in flight or cancel unconfirmed;
-  an exit whose level the price has passed may take instead, one tick inside the own other side.
+  an exit whose level the price has passed may take instead, one tick inside the own other side;
+- no two cells' orders share a price and side.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ def is_opening(leg_of_slot: str) -> bool:
     return ".e" in leg_of_slot or leg_of_slot.endswith(".i")
 
 
+def is_carried(slot: str) -> bool:
+    """Tell from a slot whether its order closes a carried lot, which may share a price (I2)."""
+    return slot.startswith("k")
+
+
 def keeps_place(order: Order, desired: DesiredOrder) -> bool:
     """Tell whether a working order does what is desired, so that it need not be replaced."""
     if order.side is not desired.side or order.price != desired.price:
@@ -84,6 +90,7 @@ def plan_orders(
         )
         for side in Side
     }
+    taken = {(o.side, o.price) for o in live if not is_carried(o.slot)}
     cancel: list[Order] = []
     place: list[DesiredOrder] = []
     waiting = False
@@ -104,6 +111,9 @@ def plan_orders(
         if other is not None and _crosses(want, other):
             waiting = True
             continue
+        if want.leg is not Leg.CARRIED and (want.side, want.price) in taken:
+            waiting = True  # two exits that the price has passed: one after the other (I2)
+            continue
         opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
         if opens and not fits(
             want.quantity, exposure.held(want.side), opening[want.side], exposure.max_position
@@ -111,6 +121,8 @@ def plan_orders(
             waiting = True
             continue
         place.append(want)
+        if want.leg is not Leg.CARRIED:
+            taken.add((want.side, want.price))
         if opens:
             opening[want.side] += want.quantity
         if want.side is Side.SELL:
