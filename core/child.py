@@ -236,14 +236,11 @@ def expand_environment(spec: ChildSpec) -> dict[str, str]:
     """
     if not spec.environment:
         return {}
-    from dotenv import dotenv_values
-
+    from core.config_files import EnvFile, Variables
     from core.config_text import BrokenReference, MissingVariable, expand_text
 
-    variables: dict[str, str] = {}
-    for path in (*reversed(spec.env_files), str(Path(spec.root) / ".env")):
-        variables.update({k: v for k, v in dotenv_values(path).items() if v is not None})
-    variables.update(os.environ)
+    paths = (Path(spec.root) / ".env", *map(Path, spec.env_files))
+    variables = Variables(os.environ, [EnvFile(path, str(path)) for path in paths])
     expanded = {}
     for key, text in spec.environment.items():
         try:

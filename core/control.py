@@ -267,6 +267,11 @@ class ControlClient:
                 return message
         raise ControlError("the supervisor gave no answer")
 
+    def detach(self) -> tuple[int, bytes]:
+        """Give the connection away: its descriptor, and what was read of it but not yet used."""
+        self._socket.settimeout(None)
+        return self._socket.detach(), bytes(self._buffer)
+
     def read(self, deadline: float | None) -> Message | None:
         """Read the next line; None when the supervisor has ended. Errors: ControlError (time)."""
         while b"\n" not in self._buffer:

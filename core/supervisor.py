@@ -134,7 +134,7 @@ class Supervisor:
         """Take the lock, the claims and the files. Errors: AlreadyRunning, ConfigError, OSError.
 
         `report_fd` is a pipe that hears every change of state, as a control client would.
-        `to_stop`: this supervisor only ends what another one left, so it claims and accepts nothing.
+        `to_stop`: it only ends what another supervisor left, so it claims and accepts nothing.
         """
         make_private_dir(self.run_dir)
         self._lock = pidfile.acquire(self.run_dir / pidfile.SUPERVISOR_LOCK)

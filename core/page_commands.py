@@ -1,0 +1,128 @@
+"""The verbs that ask the bot itself, over its page: adjust, pause, resume.
+
+One request each to the instance's own HTTP address, with WEB_TOKEN from the environment or `.env`
+as the bearer. Standard library only; http.client is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from core.config_files import EnvFile, Variables
+from core.console import Console
+from core.errors import ExitCode, UsageError
+from core.health import probe_address
+from core.instance_manager import InstanceRegistry
+from core.targets import Target, resolve_targets
+
+_TIMEOUT_S = 20.0  # an adjust answers within 10 s, with 202 when the exchange takes longer
+
+
+class PageError(Exception):
+    """The bot's page could not be reached."""
+
+
+def adjust(args: argparse.Namespace, root: Path, console: Console) -> int:
+    """Move the grid of a running bot: show what would happen, ask, do it."""
+    wanted = {
+        "grid_lower_price": args.lower,
+        "grid_upper_price": args.upper,
+        "grid_num": args.grid_num,
+    }
+    body = {key: value for key, value in wanted.items() if value is not None}
+    if not body:
+        raise UsageError("adjust: give --lower, --upper or --grid-num")
+    target = resolve_targets(root, [args.id])[0]
+    try:
+        status, answer = post(target, root, "/api/grid/adjust", {**body, "dry_run": True})
+        if status == 200 and not args.dry_run:
+            console.complain("{id}: {text}", id=target.instance_id, text=_words(status, answer))
+            if not args.yes and not console.ask("move the grid?"):
+                console.complain("nothing was changed")
+                return ExitCode.FAILED
+            status, answer = post(target, root, "/api/grid/adjust", body)
+    except PageError as error:
+        console.complain("{id}: {error}", id=target.instance_id, error=str(error))
+        return ExitCode.FAILED
+    return _tell(target, status, answer, console)
+
+
+def pause(args: argparse.Namespace, root: Path, console: Console) -> int:
+    """Stop entries; exits stay."""
+    return _for_each(args, root, console, "/api/pause")
+
+
+def resume(args: argparse.Namespace, root: Path, console: Console) -> int:
+    """Let entries go on."""
+    return _for_each(args, root, console, "/api/resume")
+
+
+def _for_each(args: argparse.Namespace, root: Path, console: Console, path: str) -> int:
+    targets = resolve_targets(root, args.ids, all_registered=args.all)
+    registry = InstanceRegistry(root)
+    code = int(ExitCode.OK)
+    for target in targets:
+        if args.all and registry.liveness(target.instance_id).bot_pid is None:
+            continue  # --all is every registered instance; one that is down has nothing to pause
+        try:
+            status, answer = post(target, root, path, {})
+        except PageError as error:
+            console.complain("{id}: {error}", id=target.instance_id, error=str(error))
+            code = int(ExitCode.FAILED)
+            continue
+        code = max(code, _tell(target, status, answer, console))
+    return code
+
+
+def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Send one POST; returns status and JSON answer. Errors: PageError."""
+    from http.client import HTTPConnection, HTTPException
+
+    port = target.record.get("web_port")
+    if not isinstance(port, int) or port <= 0:
+        raise PageError("unknown instance, or it has no page; see: daemon_manager list --all")
+    host = str(target.record.get("web_host") or "127.0.0.1")
+    _, (address, _), header = probe_address(host, port)
+    headers = {"Host": header, "Content-Type": "application/json"}
+    token = Variables(os.environ, [EnvFile(root / ".env", ".env")]).get("WEB_TOKEN")
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    connection = HTTPConnection(address, port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("POST", path, json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read(1 << 20)
+    except (TimeoutError, OSError, HTTPException) as error:
+        raise PageError(f"http://{header}{path}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = None
+    return response.status, answer if isinstance(answer, dict) else {}
+
+
+def _tell(target: Target, status: int, answer: dict[str, Any], console: Console) -> int:
+    words = _words(status, answer)
+    if 200 <= status < 300:
+        console.say("{id}: {text}", id=target.instance_id, text=words)
+        return ExitCode.OK
+    console.complain("{id}: {text}", id=target.instance_id, text=words)
+    return ExitCode.FAILED
+
+
+def _words(status: int, answer: dict[str, Any]) -> str:
+    if status == 401:
+        return "HTTP 401: set WEB_TOKEN, in the environment or in .env"
+    message = str(answer.get("message") or answer.get("error") or f"HTTP {status}")
+    grid = [
+        f"{key} {answer[key]}"
+        for key in ("grid_lower_price", "grid_upper_price", "grid_num", "pending")
+        if answer.get(key) is not None
+    ]
+    return ", ".join([message, *grid])

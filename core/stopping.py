@@ -1,0 +1,192 @@
+"""The verb that brings instances down, whatever state they are in.
+
+What should run is changed first, before any signal. A living supervisor is told over its control
+channel, or by SIGTERM when that is gone; where only a bot lives, or a dead one may have left
+orders, a supervisor is forked that adopts, stops, finishes and ends. All are told before any is
+waited for. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from core import pidfile, process
+from core.console import Console
+from core.control import ControlClient, ControlError, Message
+from core.desired import Desired
+from core.errors import ExitCode, GridfleetError, StoreError
+from core.identity import identify
+from core.instance_manager import InstanceRegistry
+from core.launch import Launched, launch, wait_all
+from core.spec import ChildSpec, HealthSettings
+from core.supervision_types import Stop
+from core.targets import Target, resolve_targets
+
+_MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
+
+
+def stop(args: argparse.Namespace, root: Path, console: Console) -> int:
+    """Stop instances; returns when their processes are gone and their orders are cancelled."""
+    targets = resolve_targets(
+        root, args.ids, args.config, instance_id=args.instance_id, all_registered=args.all
+    )
+    work = _Stopping(
+        root, console, close_positions=args.close_positions, keep_orders=args.keep_orders
+    )
+    for target in targets:
+        work.begin(target)
+    return work.finish()
+
+
+class _Stopping:
+    """Several instances on their way down."""
+
+    def __init__(
+        self, root: Path, console: Console, *, close_positions: bool, keep_orders: bool
+    ) -> None:
+        self._root = root
+        self._console = console
+        self._close_positions = close_positions
+        self._keep_orders = keep_orders
+        self._registry = InstanceRegistry(root)
+        self._waiting: list[Launched] = []
+        self._targets: list[Target] = []
+        self._pidfds: dict[str, int] = {}
+        self._late: set[str] = set()
+        self._results: list[Message] = []
+        self._failed = False
+
+    def begin(self, target: Target) -> None:
+        """Tell whoever must know; no waiting yet."""
+        if not target.is_known:
+            self._fail(target, "unknown instance; see: daemon_manager list --all")
+            return
+        try:
+            Desired(self._root).remove(target.instance_id)
+        except (StoreError, OSError) as error:
+            self._console.complain("warning: {text}", text=str(error))
+        self._targets.append(target)
+        alive = self._registry.liveness(target.instance_id)
+        if alive.pid is not None:
+            self._tell(target, alive.pid)
+        elif alive.bot_pid is not None or self._may_rest(target):
+            self._fork(target)
+
+    def finish(self) -> int:
+        """Wait for all, report each, and return the exit code."""
+        wait_all(self._waiting, self._note_late)
+        for target in self._targets:
+            self._report(target)
+        if self._console.as_json:
+            one = len(self._results) == 1
+            self._console.emit(self._results[0] if one else self._results)
+        return ExitCode.FAILED if self._failed else ExitCode.OK
+
+    def _tell(self, target: Target, pid: int) -> None:
+        me = identify(pid)
+        pidfd = process.open_pidfd(me.pid, me.start) if me is not None else None
+        if pidfd is None:
+            return  # it ended just now
+        self._pidfds[target.instance_id] = pidfd
+        spec = target.spec()
+        deadline = time.monotonic() + _patience_s(spec)
+        try:
+            client = ControlClient(target.folder)
+            client.ask(
+                "stop",
+                watch=True,
+                close_positions=self._close_positions,
+                keep_orders=self._keep_orders,
+            )
+        except ControlError:
+            # No channel (S5): the signal does the same, without the options.
+            process.send(pidfd, signal.SIGTERM)
+            return
+        fd, buffer = client.detach()
+        assert spec is not None  # a supervisor that answers has accepted one
+        one = Launched(spec=spec, fd=fd, deadline=deadline, to_stop=True)
+        if buffer:
+            one.feed(buffer)
+        self._waiting.append(one)
+
+    def _fork(self, target: Target) -> None:
+        spec = target.spec()
+        if spec is None:
+            self._fail(
+                target, f"{target.folder / 'spec.json'} is gone, so nobody can tell how to stop it"
+            )
+            return
+        self._waiting.append(
+            launch(
+                spec,
+                started_at=str(target.record.get("started_at") or ""),
+                wait_s=_patience_s(spec),
+                first=Stop(keep_orders=self._keep_orders),
+                to_stop=True,
+                keep_desired=False,
+            )
+        )
+
+    def _may_rest(self, target: Target) -> bool:
+        """Whether a dead bot may have left orders, or leftovers hold its lock."""
+        return bool(
+            target.record.get("orders_unsettled")
+            or (target.folder / pidfile.BOT_PID).exists()
+            or pidfile.is_held(target.folder / pidfile.BOT_LOCK)
+        )
+
+    def _note_late(self, one: Launched) -> None:
+        if one.outcome == "late":
+            self._late.add(one.spec.instance_id)
+        elif one.error:
+            self._console.complain("{error}", error=one.error)
+
+    def _report(self, target: Target) -> None:
+        instance_id = target.instance_id
+        if any(result["instance_id"] == instance_id for result in self._results):
+            return  # its failure is told
+        pidfd = self._pidfds.get(instance_id)
+        if pidfd is not None:
+            patience = 0.0 if instance_id in self._late else _patience_s(target.spec())
+            is_gone = process.wait_gone([pidfd], patience)
+            os.close(pidfd)
+            if not is_gone:
+                self._fail(
+                    target,
+                    "its supervisor did not end; see: daemon_manager logs "
+                    f"{instance_id} --stream daemon",
+                )
+                return
+        alive = self._registry.liveness(instance_id)
+        if alive.is_any_alive:
+            self._fail(target, f"still alive: supervisor {alive.pid}, bot {alive.bot_pid}")
+            return
+        record = self._registry.get(instance_id) or {}
+        if record and record.get("status") != "STOPPED":
+            with contextlib.suppress(GridfleetError, OSError):
+                self._registry.update(instance_id, status="STOPPED", pid=None, bot_pid=None)
+        if record.get("orders_unsettled") and not self._keep_orders:
+            self._fail(
+                target,
+                "stopped, but its orders could not be proven gone: look at the exchange,"
+                f" or repeat: daemon_manager stop {instance_id}",
+            )
+            return
+        self._results.append({"instance_id": instance_id, "ok": True, "state": "STOPPED"})
+        self._console.say("{id}: STOPPED", id=instance_id)
+
+    def _fail(self, target: Target, error: str) -> None:
+        self._failed = True
+        self._results.append({"instance_id": target.instance_id, "ok": False, "error": error})
+        self._console.complain("{id}: {error}", id=target.instance_id, error=error)
+
+
+def _patience_s(spec: ChildSpec | None) -> float:
+    """How long a stop may take: TERM and KILL of the bot, then of the finish step."""
+    stop_timeout = spec.health.stop_timeout if spec is not None else HealthSettings().stop_timeout
+    return 2 * stop_timeout + _MARGIN_S
