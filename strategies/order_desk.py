@@ -64,6 +64,7 @@ class OrderDesk:
     by_id: dict[str, Order] = field(default_factory=dict)
     cancelling: set[str] = field(default_factory=set)
     look_up_at: dict[str, float] = field(default_factory=dict)
+    told_filled: dict[str, Decimal] = field(default_factory=dict)
     blocked_until: dict[str, float] = field(default_factory=dict)
     hold_until: float = 0.0
     entries_hold_until: float = 0.0
@@ -79,6 +80,7 @@ class OrderDesk:
         self.by_id.clear()
         self.cancelling.clear()
         self.look_up_at.clear()
+        self.told_filled.clear()
         for order in self.store.live_orders():
             self._keep(order)
 
@@ -282,12 +284,21 @@ class OrderDesk:
             return
         if is_missing_fills(mine, seen):
             self.wants_backfill = True
+            self.told_filled[mine.client_order_id] = seen.filled_qty
             if seen.status.is_terminal:
                 self._look_up_soon(mine.client_order_id, LOOK_UP_S)
         after = apply_report(mine, seen, self.clock.now())
         if after is not mine:
             self.store.save_order(after)
             self.settle(after)
+
+    @property
+    def lacks_fills(self) -> bool:
+        """Whether the exchange reports more filled of an order than the ledger has fills for."""
+        return any(
+            self.by_id[client_id].filled_qty < quantity
+            for client_id, quantity in self.told_filled.items()
+        )
 
     def filled(self, fill: Fill) -> Order | None:
         """Say what the order looks like after a new fill; None for a fill that is not of ours.
@@ -371,6 +382,7 @@ class OrderDesk:
             self.working.pop(known.slot or client_id, None)
         self.cancelling.discard(client_id)
         self.look_up_at.pop(client_id, None)
+        self.told_filled.pop(client_id, None)
 
     def _look_up_soon(self, client_id: str, delay_s: float) -> None:
         self.look_up_at[client_id] = self.clock.monotonic() + delay_s

@@ -6,7 +6,8 @@ over: what was taken before an error stays right. Engine thread only.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 FILL_OVERLAP = timedelta(seconds=1)
 """Fills of one instant may become visible apart: look this far back, known ones are no-ops."""
+
+LOST_FILL_WINDOW = timedelta(hours=1)
+"""How far back a fill is looked for that an order lacks: within one page of any venue."""
 
 MISMATCH_RETRY_S = 5.0
 
@@ -68,26 +72,47 @@ def reconcile(engine: Engine) -> None:
 
 
 def backfill(engine: Engine) -> None:
-    """Fetch the fills since the last one we have; every one is taken once."""
+    """Fetch the fills since the last one we have; every one is taken once.
+
+    An older one that the stream never told is looked for as soon as an order is short of fills.
+    """
     engine.desk.wants_backfill = False
-    since = engine.store.last_fill_time()
-    if since is not None:
-        since -= FILL_OVERLAP
+    last = engine.store.last_fill_time()
+    _take_fills(engine, None if last is None else last - FILL_OVERLAP)
+    if engine.desk.lacks_fills and last is not None:
+        _take_fills(engine, last - LOST_FILL_WINDOW)
+
+
+def _take_fills(engine: Engine, since: datetime | None) -> None:
     for fill in engine.client.fetch_fills(engine.settings.symbol, since):
         engine.take_fill(fill)
 
 
 def _check_position(engine: Engine) -> None:
-    """I1: the exchange's position equals the lots; a mismatch freezes entries."""
-    if engine.book.grid is None or engine.position is None:
+    """I1: the exchange's position equals the lots; a mismatch freezes entries.
+
+    Before it is believed, the fills are read again, the first time from the grid's first day on.
+    """
+    book = engine.book
+    if book.grid is None or engine.position is None:
         return
-    ours = engine.book.base + engine.book.grid.position
-    if engine.position.quantity == ours:
+    if engine.position.quantity != _ours(engine) or engine.desk.lacks_fills:
+        since = engine.store.last_fill_time()
+        if since is not None:
+            since -= LOST_FILL_WINDOW
+        _take_fills(engine, since if "position" in engine.frozen else book.seeded_at)
+        engine.position = engine.client.fetch_position(engine.settings.symbol)
+    if engine.position.quantity == _ours(engine):
         engine.thaw("position")
         return
-    words = f"the exchange holds {engine.position.quantity}, the ledger {ours}"
+    words = f"the exchange holds {engine.position.quantity}, the ledger {_ours(engine)}"
     engine.freeze("position", f"position mismatch, entries frozen: {words}", words)
     engine.reconcile_within(MISMATCH_RETRY_S)
+
+
+def _ours(engine: Engine) -> Decimal:
+    assert engine.book.grid is not None
+    return engine.book.base + engine.book.grid.position
 
 
 def _seed(engine: Engine) -> bool:

@@ -181,9 +181,9 @@ class World:
             before = len(exchange.requests), len(exchange.fills)
             self.step()
             moved = (len(exchange.requests), len(exchange.fills)) != before
-            if moved or exchange.outbox:
+            if moved or (exchange.outbox and self.engine.synced):
                 continue
-            if waited >= patience_s:
+            if waited >= patience_s and (self.engine.synced or not exchange.outbox):
                 return self
             self.clock.advance(0.25)
             waited += 0.25
