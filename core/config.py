@@ -34,7 +34,7 @@ from core.config_sections import (
     Section,
     StrategyConfig,
 )
-from core.config_text import Findings, Path, cleaned, decode, value_text
+from core.config_text import Findings, JsonPath, cleaned, decode, value_text
 from core.paths import NAME_RULE, is_safe_name
 
 __all__ = [
@@ -136,7 +136,7 @@ def examine(
     `bot_args` are options typed after run.py; they win over the file's.
     """
     reader = Reader(findings, variables or {})
-    unusable: list[Path] = []
+    unusable: list[JsonPath] = []
     tree = cleaned(document, findings, unusable)
     if not isinstance(tree, dict):
         if not findings.faults:

@@ -25,7 +25,7 @@ from core.config_sections import (
 )
 from core.config_text import (
     Findings,
-    Path,
+    JsonPath,
     expand_tree,
     looks_secret,
     path_text,
@@ -44,6 +44,7 @@ _NULL_MEANS_NONE = frozenset({"memory_limit_mb", "cpu_limit_percent", "log_max_m
 _SILENT_TOP_LEVEL = frozenset({"$schema"})
 
 _S = TypeVar("_S", bound=Section)
+_Fault = Callable[[JsonPath, str], None]
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class Reader:
 
     # Which keys there are
 
-    def take(self, tree: dict[str, Any], unusable: Sequence[Path]) -> None:
+    def take(self, tree: dict[str, Any], unusable: Sequence[JsonPath]) -> None:
         """Sort the document's keys into sections, in either format; unknown keys are warnings."""
         daemon_keys = set(DaemonConfig.model_fields)
         self.flat = "daemon_config" not in tree and bool(daemon_keys & tree.keys())
@@ -106,7 +107,7 @@ class Reader:
             self._drop_unknown(paper, known, known, ("exchange_config", "paper"))
 
     def _drop_unknown(
-        self, section: dict[str, Any], known: set[str], allowed: set[str], path: Path
+        self, section: dict[str, Any], known: set[str], allowed: set[str], path: JsonPath
     ) -> None:
         for key in [key for key in section if key not in known]:
             where = self.where(*path, key)
@@ -137,7 +138,7 @@ class Reader:
     def expand(self, *, is_bot: bool) -> None:
         """Expand variables in every section that matters; a program's own bot_args stay as is."""
 
-        def on_fault(path: Path, text: str, name: str | None) -> None:
+        def on_fault(path: JsonPath, text: str, name: str | None) -> None:
             section, key = str(path[0]), str(path[1])
             self.bad.add((section, key))
             if name is None:
@@ -169,7 +170,7 @@ class Reader:
             if key not in without and (key == "paper" or (name, key) not in self.bad)
         }
 
-        def fault(path: Path, expected: str) -> None:
+        def fault(path: JsonPath, expected: str) -> None:
             self.bad.add((name, str(path[0])))
             self.findings.fault(
                 self.where(name, *path), value_text(_at(self.raw[name], path), path), expected
@@ -182,6 +183,9 @@ class Reader:
     ) -> StrategyConfig:
         """Merge all voices on the strategy, strongest last; a disagreement is a warning."""
         own = self.section("strategy_config", StrategyConfig)
+        for key in TRADING_METADATA:  # told already, so its absence is not told again
+            if ("metadata", key) in self.bad:
+                self.bad.add(("strategy_config", key))
         weakest = {key: getattr(metadata, key) for key in TRADING_METADATA}
         weakest = {key: value for key, value in weakest.items() if value is not None}
         self.layers = [
@@ -212,7 +216,7 @@ class Reader:
             self.bad.update(("strategy_config", key) for key in FLAG_OF_KEY)
             return _Layer(name, {}, {})
 
-        def fault(path: Path, expected: str) -> None:
+        def fault(path: JsonPath, expected: str) -> None:
             key = str(path[0])
             self.bad.add(("strategy_config", key))
             found = value_text(self._unexpanded(str(written[key])), path)
@@ -224,7 +228,8 @@ class Reader:
     def _unexpanded(self, text: str) -> str:
         """Put `${NAME}` back where bot_args had it: a fault shows no variable's value."""
         for name in references(_joined(self.raw["daemon_config"])):
-            if value := self.variables.get(name):
+            value = self.variables.get(name, "")
+            if len(value) >= 4:  # a shorter one is no secret, and may be part of any word
                 text = text.replace(value, "${" + name + "}")
         return text
 
@@ -300,7 +305,9 @@ def _split(daemon: DaemonConfig, reader: Reader) -> tuple[str, ...]:
         return ()
 
 
-def _validated(model: type[_S], values: dict[str, Any], fault: Callable[[Path, str], None]) -> _S:
+def _validated(
+    model: type[_S], values: dict[str, Any], fault: Callable[[JsonPath, str], None]
+) -> _S:
     """Validate what can be; `fault(path, expected)` for each value that is then left out."""
     given = {k: v for k, v in values.items() if v is not None or k in _NULL_MEANS_NONE}
     if isinstance(given.get("paper"), dict):
@@ -323,7 +330,7 @@ def _given(model: Section) -> dict[str, Any]:
     return {key: getattr(model, key) for key in model.model_fields_set}
 
 
-def _at(tree: Any, path: Path) -> Any:
+def _at(tree: Any, path: JsonPath) -> Any:
     for part in path:
         try:
             tree = tree[part]

@@ -16,9 +16,9 @@ from typing import Any
 
 from core.errors import ConfigError
 
-Path = tuple[str | int, ...]
+JsonPath = tuple[str | int, ...]
 
-MAX_DIGITS = 28  # the precision of decimal's default context: more would be rounded silently
+MAX_DIGITS = 28  # beyond any venue's, and two of them multiply exactly within core.model.PRECISION
 MAX_EXPONENT = 18  # 1e18 and 1e-18: far beyond any price, and cheap to calculate with
 MAX_DEPTH = 32
 
@@ -62,7 +62,7 @@ class Findings:
             raise ConfigError(f"{self.source}: {count}", tuple(self.faults))
 
 
-def path_text(path: Path) -> str:
+def path_text(path: JsonPath) -> str:
     """Spell a JSON path: `daemon_config.allowed_hosts[1]`; odd keys are quoted and escaped."""
     text = ""
     for part in path:
@@ -75,7 +75,7 @@ def path_text(path: Path) -> str:
     return text or "$"
 
 
-def value_text(value: Any, path: Path = ()) -> str:
+def value_text(value: Any, path: JsonPath = ()) -> str:
     """Show a value as it stands in the file, cut short; what looks like a secret is `***`."""
     if isinstance(value, str):
         named = str(path[-1]) if path else ""
@@ -138,7 +138,7 @@ def decode(text: str, findings: Findings) -> Any:
     return None
 
 
-def cleaned(value: Any, findings: Findings, unusable: list[Path], path: Path = ()) -> Any:
+def cleaned(value: Any, findings: Findings, unusable: list[JsonPath], path: JsonPath = ()) -> Any:
     """Return plain dicts and lists; what can be no value is a fault, None, and in `unusable`.
 
     Repeated keys, numbers that are not finite, nesting deeper than MAX_DEPTH.
@@ -214,8 +214,8 @@ def references(text: str) -> tuple[str, ...]:
 def expand_tree(
     value: Any,
     variables: Mapping[str, str],
-    on_fault: Callable[[Path, str, str | None], None],
-    path: Path = (),
+    on_fault: Callable[[JsonPath, str, str | None], None],
+    path: JsonPath = (),
 ) -> Any:
     """Expand every text in a tree; one that cannot be is None, and told to `on_fault`.
 
