@@ -66,7 +66,7 @@ class ChildSpec:
     run.py). `environment` is the config's own section, unexpanded (`${...}` as written); the
     supervisor expands it from its environment and `env_files` at the spawn. `account` identifies
     (exchange, key name, symbol) for the guard against two bots on one account; None for paper.
-    `trading` carries the shown facts (mode, exchange, symbol, grid) for listings.
+    `mode`, `exchange`, `symbol` and `grid` are for listings.
     """
 
     instance_id: str
