@@ -64,11 +64,14 @@ def collect(root: Path | str, include_all: bool = False) -> list[Entry]:
             describe(record, now=datetime.now().astimezone())
             for record in registry.list_instances()
         )
-        if include_all
-        or entry["is_alive"]
-        or entry["bot_pid"] is not None
-        or entry["state"] in _SHOWN_WHEN_DEAD
+        if include_all or is_shown(entry)
     ]
+
+
+def is_shown(entry: Entry) -> bool:
+    """Tell whether `list` shows the entry without being asked for all."""
+    lives = entry["is_alive"] or entry["bot_pid"] is not None
+    return bool(lives or entry["state"] in _SHOWN_WHEN_DEAD)
 
 
 def describe(record: Mapping[str, Any], now: datetime) -> Entry:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+HEADER_ROOM = 2  # tabulate leaves as much beside a header
+
 
 def display_width(text: str) -> int:
     """Count terminal columns: a wide East Asian character or emoji takes two, a mark none."""
@@ -21,7 +23,8 @@ def display_width(text: str) -> int:
 def grid(rows: Sequence[Sequence[str]], headers: Sequence[str], right: frozenset[int]) -> str:
     """Draw the table; the columns in `right` are aligned to the right."""
     widths = [
-        max(display_width(cell) for cell in column) for column in zip(headers, *rows, strict=True)
+        max(display_width(head) + HEADER_ROOM, *(display_width(row[index]) for row in rows))
+        for index, head in enumerate(headers)
     ]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
     lines = [rule, _line(headers, widths, right), rule.replace("-", "=")]
