@@ -99,7 +99,10 @@ class Ledger:
         return True
 
     def take_funding(self, payment: FundingPayment) -> bool:
-        """Book a funding payment; False when it is known."""
+        """Book a funding payment; False when it is known, or of before the grid began."""
+        seeded = self.book.seeded_at
+        if seeded is None or payment.time <= seeded:
+            return False
         with self.store.transaction():
             if not self.store.insert_funding(payment):
                 return False

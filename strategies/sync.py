@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigError
+from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
+from core.model import Order
 from strategies import commands, journal
 from strategies.settings import build_spec
 
@@ -31,7 +32,7 @@ def synchronise(engine: Engine) -> bool:
 
     Errors: ExchangeError, StoreError, ConfigError for a grid that cannot be traded.
     """
-    if engine.frozen.pop("database", None) is not None:
+    if "database" in engine.frozen:
         engine.load()  # what could not be written is not there: take up from what is
     if engine.instrument is None:
         engine.instrument = engine.client.fetch_instrument(engine.settings.symbol)
@@ -40,6 +41,7 @@ def synchronise(engine: Engine) -> bool:
     if engine.book.grid is None and not _seed(engine):
         return False
     _follow_config(engine)
+    engine.thaw("database")
     return True
 
 
@@ -57,18 +59,34 @@ def reconcile(engine: Engine) -> None:
         else:
             desk.look_up(order)  # absent from open orders is a question (I7)
     backfill(engine)
-    for client_id, order in open_now.items():
-        if desk.ids.owns(client_id) and client_id not in desk.by_id:
-            known = engine.store.load_order(client_id)
-            if known is None or not known.status.is_terminal:
-                engine.alert(f"canceling order {client_id}: ours, but not in the ledger")
-                engine.client.cancel_orders([order])
+    for order in open_now.values():
+        _end_stray(engine, order)
     for payment in engine.client.fetch_funding(symbol, engine.store.last_funding_time()):
         engine.take_funding(payment)
     engine.position = engine.client.fetch_position(symbol)
     engine.balance = engine.client.fetch_balance()
     engine.reconciled()
     _check_position(engine)
+
+
+def _end_stray(engine: Engine, order: Order) -> None:
+    """Cancel an order that is ours by its id but not by the ledger; nothing goes on beside it.
+
+    Errors: ExchangeError when it could not be cancelled.
+    """
+    desk, client_id = engine.desk, order.client_order_id
+    if not desk.ids.owns(client_id) or client_id in desk.by_id:
+        return
+    if engine.store.load_order(client_id) is not None:
+        seen = engine.client.fetch_order(order.symbol, client_id)
+        if seen is None or seen.status.is_terminal:
+            return  # it ended between the two looks
+    engine.alert(f"canceling order {client_id}: ours, but not in the ledger")
+    for outcome in engine.client.cancel_orders([order]):
+        if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NOT_FOUND:
+            continue
+        if isinstance(outcome, ExchangeError):
+            raise outcome
 
 
 def backfill(engine: Engine) -> None:
