@@ -255,14 +255,14 @@ def client_count(socketio: Any) -> int:
 
 
 def disconnect_all(socketio: Any) -> None:
-    """Say goodbye to every client, so that no worker waits for one."""
+    """Say goodbye to every client, so that no worker waits for one. Waits for none itself."""
     engine = socketio.server.eio
-    for sid in list(engine.sockets):
-        try:
-            engine.disconnect(sid)
-        except KeyError:
-            continue  # it left by itself meanwhile
-    engine.shutdown()
+    for transport in list(engine.sockets.values()):
+        # engineio's own `disconnect` waits until the client has fetched what was queued for it,
+        # which a polling client that went away never does.
+        transport.close(wait=False, reason=engine.reason.SERVER_DISCONNECT)
+    if engine.service_task_event is not None:
+        engine.service_task_event.set()
 
 
 def _cap_clients(engine: Any, most: int) -> None:
@@ -282,30 +282,47 @@ def _websocket_class() -> type:
     from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
     from wsproto.utilities import ProtocolError
 
-    class DaemonThread(threading.Thread):
-        """A reader that never keeps the process from ending."""
+    class Reader(threading.Thread):
+        """The thread that reads a WebSocket: it keeps no process alive, and nobody waiting.
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs, daemon=True)
+        simple_websocket wakes its waiter *before* it says that the connection is over when a
+        message is too large, and not at all after an error it did not foresee; the waiter would
+        hold a worker of the server for ever. So the end of this thread says it again.
+        """
+
+        def __init__(self, *, target: Callable[[], None]) -> None:
+            super().__init__(target=target, daemon=True)
+            self._websocket: Any = target.__self__  # type: ignore[attr-defined]  # a bound method
+
+        def run(self) -> None:
+            try:
+                super().run()
+            finally:
+                self._websocket.connected = False
+                self._websocket.event.set()
 
     class BoundedWebSocket(SimpleWebSocketWSGI):  # type: ignore[misc]  # engineio has no types
         """engineio's WebSocket with a limit on messages and an end that reaches every waiter."""
 
         limits: ClassVar[dict[str, Any]] = {
             "max_message_size": MAX_MESSAGE_BYTES,
-            "thread_class": DaemonThread,
+            "thread_class": Reader,
         }
 
         def __init__(self, handler: Any, server: Any, **kwargs: Any) -> None:
             super().__init__(handler, server, **{**self.limits, **kwargs})
 
         def __call__(self, environ: Environ, start_response: StartResponse) -> Any:
+            # The library's own version ends by raising StopIteration, which skips engineio's
+            # tidying: the client would stay in its table until the next sweep.
             try:
-                return super().__call__(environ, start_response)
+                self.ws = simple_websocket.Server(environ, **self.server_args)
             except (ProtocolError, simple_websocket.ConnectionError):
-                if hasattr(self, "ws"):
-                    raise ConnectionError("the WebSocket broke off") from None
-                return refuse(start_response, Refusal(400, "this is no WebSocket handshake"))
+                transport = self.app.__self__  # the handler is a method of engineio's socket
+                transport.close(wait=False, abort=True)
+                return tuple(refuse(start_response, Refusal(400, "no WebSocket handshake")))
+            self.app(self)
+            return ()  # not a list: engineio would take that for packets to answer with
 
         def close(self) -> None:
             try:

@@ -59,6 +59,7 @@ class WebApp:
         self.instance = Instance(view, settings)
         self.publisher = Publisher(self.instance)
         self.flask = Flask("web", static_folder=None, template_folder=None)
+        self.flask.url_map.merge_slashes = False  # a path is itself or nothing: no redirect
         self.socketio = attach_socketio(self.flask, self.publisher, self.instance)
         gate = SocketGate(
             self.flask.wsgi_app, lambda: client_count(self.socketio), settings.socketio_clients

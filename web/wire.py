@@ -23,6 +23,7 @@ import struct
 import threading
 import time
 import traceback as traceback_module
+from collections.abc import Callable
 from typing import Any
 
 from cheroot import connections, wsgi
@@ -35,7 +36,7 @@ WORKER_THREADS = 48
 MAX_HEADER_BYTES = 32 * 1024
 MAX_BODY_BYTES = 64 * 1024
 MAX_CONNECTIONS = 512  # half of the usual limit of 1024 descriptors stays the bot's
-READ_TIMEOUT_S = 10
+READ_TIMEOUT_S = 5  # between two reads of one request; what is half-sent holds a worker so long
 WRITE_TIMEOUT_S = 10
 EXPIRY_CHECK_S = 5.0  # how often idle connections are looked at; cheroot's own 0.5 s is a poll
 LINGER_BYTES = 1024 * 1024  # read and dropped after a refusal, so that the client sees the answer
@@ -160,8 +161,9 @@ class WebSocketChannel:
     for WRITE_TIMEOUT_S ends the connection.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, on_first_send: Callable[[], None]) -> None:
         self._sock = sock
+        self._on_first_send = on_first_send
         self._send_lock = threading.Lock()
         sock.settimeout(None)
         timeout = struct.pack("ll", WRITE_TIMEOUT_S, 0)
@@ -173,6 +175,7 @@ class WebSocketChannel:
     def send(self, data: bytes) -> int:
         view = memoryview(data)
         with self._send_lock:
+            self._on_first_send()
             while view:
                 try:
                     view = view[self._sock.send(view) :]
@@ -199,17 +202,20 @@ class BotGateway(wsgi.Gateway_10):
             return
         # Compression on loopback costs CPU and a window per client, and opens decompression bombs.
         self.env.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-        channel = WebSocketChannel(self.req.conn.socket.dup())
+        channel = WebSocketChannel(self.req.conn.socket.dup(), self._leave_to_the_channel)
         self.env["gunicorn.socket"] = channel  # the name under which simple_websocket looks
         try:
             super().respond()
         except (StopIteration, ConnectionError):
-            # The normal end of a WebSocket. PEP 3333 has no word for "the app wrote it all itself".
-            self.req.sent_headers = True
+            self._leave_to_the_channel()  # the normal end of a WebSocket
         finally:
             self.req.close_connection = True
             channel.shutdown()
             channel.close()
+
+    def _leave_to_the_channel(self) -> None:
+        # PEP 3333 has no word for "the app has written it all itself".
+        self.req.sent_headers = True
 
 
 class BotServer(wsgi.Server):
