@@ -259,6 +259,19 @@ def wait_gone(pidfds: Iterable[int], timeout_s: float | None) -> bool:
     return True
 
 
+def wait_reaped(identity: ProcessId, timeout_s: float = 2.0) -> None:
+    """Wait until an ended process of somebody else's is out of the process table too.
+
+    Its parent (init, for a supervisor) reaps it within milliseconds; nothing announces that, so
+    this looks at short intervals and gives up quietly: a zombie runs nothing and holds nothing.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (stat := read_stat(identity.pid)) is not None and stat.start == identity.start:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.002)
+
+
 # Starting and reaping ---------------------------------------------------------------------------
 
 
@@ -286,7 +299,7 @@ def spawn(
     """
     report_r, report_w = os.pipe2(os.O_CLOEXEC)
     # Until the child has reset the handlers, a signal to it would wake our own loop's pipe.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
@@ -319,10 +332,8 @@ def _exec(
     message = f"{argv[0]}: cannot be executed"
     try:
         os.setsid()
-        for signum in range(1, signal.NSIG):
-            if signum not in (signal.SIGKILL, signal.SIGSTOP):
-                with contextlib.suppress(OSError, ValueError):
-                    signal.signal(signum, signal.SIG_DFL)
+        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(signum, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(stdout, 1)

@@ -20,7 +20,7 @@ from core.console import Console
 from core.control import ControlClient, ControlError, Message
 from core.desired import Desired
 from core.errors import ExitCode, GridfleetError, StoreError
-from core.identity import identify
+from core.identity import ProcessId, identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launched, launch, wait_all
 from core.spec import ChildSpec, HealthSettings
@@ -57,6 +57,7 @@ class _Stopping:
         self._waiting: list[Launched] = []
         self._targets: list[Target] = []
         self._pidfds: dict[str, int] = {}
+        self._supervisors: dict[str, ProcessId] = {}
         self._late: set[str] = set()
         self._results: list[Message] = []
         self._failed = False
@@ -90,8 +91,9 @@ class _Stopping:
     def _tell(self, target: Target, pid: int) -> None:
         me = identify(pid)
         pidfd = process.open_pidfd(me.pid, me.start) if me is not None else None
-        if pidfd is None:
+        if me is None or pidfd is None:
             return  # it ended just now
+        self._supervisors[target.instance_id] = me
         self._pidfds[target.instance_id] = pidfd
         spec = target.spec()
         deadline = time.monotonic() + _patience_s(spec)
@@ -162,6 +164,7 @@ class _Stopping:
                     f"{instance_id} --stream daemon",
                 )
                 return
+            process.wait_reaped(self._supervisors[instance_id])
         alive = self._registry.liveness(instance_id)
         if alive.is_any_alive:
             self._fail(target, f"still alive: supervisor {alive.pid}, bot {alive.bot_pid}")
