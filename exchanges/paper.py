@@ -16,8 +16,8 @@ does. One thread only, the engine's. Rules it keeps:
   except for the synthetic feed's beginning and its jump after an absence.
 - **Cheap when nothing happens.** A walk without a fill stores nothing but its place, about once a
   second; a crash walks that part again, with the same orders, to the same result.
-- **It coalesces on request.** With `set_wake_range` quotes strictly inside the range are dropped
-  but for the last one of a poll; fills, funding and their order are the same.
+- **It coalesces on request.** With `set_wake_range` quotes strictly inside the range, or at the
+  price before, are dropped but for the last one of a poll; fills and funding are the same.
 """
 
 from __future__ import annotations
@@ -248,6 +248,8 @@ class PaperExchange:
                     count = self._skip(due_ms, left)
                     moved = moved or count > 0
                     left -= count
+                    if left <= 0:
+                        break
                 self._target = self._source.next()
             target = self._target
             if target is None:
@@ -268,13 +270,15 @@ class PaperExchange:
             if target.funding:
                 return self._reach_with_funding(target)
             market = self._market
-            is_news = target.price != market.last
+            is_coalesced = self._wake is not None and (
+                target.price == market.last or self._is_inside(target.price)
+            )
             market.last = target.price
             market.time_ms = target.time_ms
             self._place = target.place
             self._target = None
             self._unsaved = True
-            if is_news and (self._wake is None or not self._is_inside(target.price)):
+            if not is_coalesced:
                 return (market.quote(),)
             moved = True
             left -= 1

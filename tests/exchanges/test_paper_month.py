@@ -24,7 +24,13 @@ def levels(tick: str, *, geometric: bool = False) -> list[Decimal]:
     return [level.quantize(D(tick), ROUND_HALF_EVEN) for level in exact]
 
 
-@pytest.mark.parametrize("wake", [False, True], ids=["each quote", "coalesced"])
+@pytest.mark.parametrize(
+    "wake",
+    [
+        pytest.param(False, marks=pytest.mark.slow, id="each quote"),
+        pytest.param(True, id="coalesced"),
+    ],
+)
 @pytest.mark.parametrize(
     ("geometric", "fills", "closed", "position", "grid", "funding", "change"),
     [
@@ -47,7 +53,6 @@ def test_month_matches_golden_vector(
     exchange = paper(CandleSource(MONTH, read_funding(FUNDING, SYMBOL)), with_rules=rules())
     toy = ToyGrid(levels("1", geometric=geometric), D("0.1"), exchange.fetch_quote(SYMBOL).last)
     if wake:
-        exchange.set_wake_range(None, None)
         exchange.set_wake_range(D(1), None)
     toy.place_missing(exchange)
     toy.run(exchange)
