@@ -12,19 +12,12 @@ The rest of the line is walked afterwards, past orders that were placed meanwhil
 or below its price, a SELL to or above. By `through` only when the path goes beyond. Whole
 quantity, at its own limit price, as maker; fee = quantity x price x rate, never rounded.
 
-**Placing.** BUY at or above the last price, SELL at or below it, is marketable: post-only is
-rejected (an order at exactly the price would fill), any other takes at the last price, not at its
-limit, as taker. IOC that is not marketable is EXPIRED at once. Off the tick or lot: PRECISION.
-Below the minimum notional: NOTIONAL, reduce-only excepted. A known client order id: DUPLICATE_ID
-(judged by the caller, who has every id ever used).
+**Placing.** BUY at or above the last price, SELL at or below it, is marketable: it takes at the
+last price, not at its limit, as taker. IOC that is not marketable is EXPIRED at once. What is
+refused, and why, is in `admission`.
 
-**Reduce-only.** Accepted while the reduce-only orders of that side, itself included, do not exceed
-the position; else REDUCE_ONLY. When the position shrinks below their sum, the newest are EXPIRED,
-whole, until the sum fits: an order never changes its quantity, and never opens or flips.
-
-**Margin.** Exposure is the largest of |position|, position + BUYs and SELLs - position, in quote
-units at the last price and the orders' own prices; reduce-only orders do not count. An order that
-raises it above equity x leverage is rejected (MARGIN); one that does not raise it never is.
+**Reduce-only.** When the position shrinks below the sum of its reduce-only orders, the newest are
+EXPIRED, whole, until the sum fits: an order never changes its quantity, and never opens or flips.
 
 **Liquidation.** At the first tick where equity is no more than notional x (maintenance rate +
 liquidation fee): every order is EXPIRED and the whole position is closed at that price for the
@@ -42,12 +35,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
 
-from core.errors import Rejected, RejectReason
+from core.errors import Rejected
 from core.model import (
     ZERO,
     Fill,
     FundingPayment,
-    Instrument,
     Order,
     OrderRequest,
     OrderStatus,
@@ -56,6 +48,8 @@ from core.model import (
     Side,
     TimeInForce,
 )
+from exchanges.admission import LIQUIDATION_PREFIX, exposure, is_marketable, refusal
+from exchanges.admission import Rules as Rules  # a market is made of them
 from exchanges.book import Book
 from exchanges.margin_account import (
     EXACT,
@@ -65,22 +59,12 @@ from exchanges.margin_account import (
     liquidation_price,
 )
 
-LIQUIDATION_PREFIX = "liquidation-"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(time_ms: int) -> datetime:
     """Turn Unix milliseconds into an aware UTC moment, exactly."""
     return EPOCH + timedelta(milliseconds=time_ms)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What this exchange allows. `fill_through`: an order at exactly the price waits."""
-
-    instrument: Instrument
-    leverage: Decimal
-    fill_through: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +181,7 @@ class Market:
 
     def available(self) -> Decimal:
         """Equity that is not initial margin, never below zero."""
-        used = self._exposure() / self.rules.leverage
+        used = exposure(self.account, self.book, self.last) / self.rules.leverage
         return max(ZERO, self.account.equity(self.last) - used)
 
     def next_stop(self, target: Decimal) -> Stop | None:
@@ -231,9 +215,9 @@ class Market:
 
     def place(self, request: OrderRequest, out: Changes) -> Order | Rejected:
         """Accept or refuse one order; a refused one leaves no trace."""
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        refused = refusal(request, self.rules, self.account, self.book, self.last)
+        if refused is not None:
+            return refused
         self._order_no += 1
         now = moment(self.time_ms)
         order = Order(
@@ -250,7 +234,7 @@ class Market:
             reduce_only=request.reduce_only,
             time_in_force=request.time_in_force,
         )
-        if self._is_marketable(request):
+        if is_marketable(request, self.last):
             rate = self.rules.instrument.taker_fee
             filled = self._execute(order, self.last, rate, out, is_maker=False)
             self._expire_excess(out)
@@ -303,64 +287,6 @@ class Market:
         out.events.append(payment)
 
     # Helpers --------------------------------------------------------------------------------
-
-    def _is_marketable(self, request: OrderRequest) -> bool:
-        if request.side is Side.BUY:
-            return request.price >= self.last
-        return request.price <= self.last
-
-    def _refusal(self, request: OrderRequest) -> Rejected | None:
-        instrument = self.rules.instrument
-        price, quantity = request.price, request.quantity
-        what = f"{request.client_order_id} {request.side.value} {quantity} @ {price}"
-        if request.client_order_id.startswith(LIQUIDATION_PREFIX):
-            text = f"{what}: {LIQUIDATION_PREFIX!r} begins the exchange's own ids"
-            return Rejected(RejectReason.OTHER, text)
-        if request.symbol != instrument.symbol:
-            text = f"{what}: symbol {request.symbol} is not traded here, only {instrument.symbol}"
-            return Rejected(RejectReason.OTHER, text)
-        if not (price.is_finite() and price > 0 and price % instrument.tick_size == 0):
-            text = f"{what}: price is no positive multiple of the tick {instrument.tick_size}"
-            return Rejected(RejectReason.PRECISION, text)
-        if not (
-            quantity.is_finite()
-            and quantity >= instrument.min_quantity
-            and quantity > 0
-            and quantity % instrument.lot_size == 0
-        ):
-            text = f"{what}: quantity is no positive multiple of the lot {instrument.lot_size}"
-            return Rejected(RejectReason.PRECISION, text)
-        if not request.reduce_only and quantity * price < instrument.min_notional:
-            text = f"{what}: worth {quantity * price}, the minimum is {instrument.min_notional}"
-            return Rejected(RejectReason.NOTIONAL, text)
-        if request.reduce_only:
-            closable = max(ZERO, -self.account.position * request.side.sign)
-            reducing = self.book.reducing(request.side) + quantity
-            if reducing > closable:
-                text = f"{what}: reduce-only orders would be {reducing}, they can close {closable}"
-                return Rejected(RejectReason.REDUCE_ONLY, text)
-        if request.post_only and self._is_marketable(request):
-            text = f"{what}: would take at the last price {self.last}"
-            return Rejected(RejectReason.POST_ONLY, text)
-        if not request.reduce_only:
-            return self._margin_refusal(request, what)
-        return None
-
-    def _margin_refusal(self, request: OrderRequest, what: str) -> Rejected | None:
-        price = self.last if self._is_marketable(request) else request.price
-        before = self._exposure()
-        after = self._exposure(request.side, request.quantity * price)
-        allowed = self.account.equity(self.last) * self.rules.leverage
-        if after > before and after > allowed:
-            text = f"{what}: exposure would be {after}, equity x leverage allows {allowed}"
-            return Rejected(RejectReason.MARGIN, text)
-        return None
-
-    def _exposure(self, side: Side | None = None, notional: Decimal = ZERO) -> Decimal:
-        held = self.account.position * self.last
-        buys = self.book.notional(Side.BUY) + (notional if side is Side.BUY else ZERO)
-        sells = self.book.notional(Side.SELL) + (notional if side is Side.SELL else ZERO)
-        return max(abs(held), held + buys, sells - held)
 
     def _execute(
         self, order: Order, price: Decimal, rate: Decimal, out: Changes, *, is_maker: bool

@@ -138,6 +138,8 @@ def test_placing_rests_takes_expires_or_is_rejected(
         ("-5", 1, RejectReason.PRECISION, "tick 1"),
         ("NaN", 1, RejectReason.PRECISION, "tick 1"),
         ("Infinity", 1, RejectReason.PRECISION, "tick 1"),
+        ("1e40", 1, RejectReason.PRECISION, "tick 1"),
+        ("90", "1e40", RejectReason.PRECISION, "lot 0.001"),
         ("90", "0.0005", RejectReason.PRECISION, "lot 0.001"),
         ("90", "1.0001", RejectReason.PRECISION, "lot 0.001"),
         ("90", "0", RejectReason.PRECISION, "lot 0.001"),
