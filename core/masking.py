@@ -29,10 +29,14 @@ _SECRET_NAME = re.compile(rf"{_NAMES}|[_-]key$", re.IGNORECASE)
 
 # Each pattern begins at the start of a word and runs over it once: linear on hostile text.
 _NAME = rf"(?<![\w.-])(?=[\w.-]*?(?:{_NAMES}|[_-]key\b))[\w.-]+"
-_VALUE = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[^\s&;,\"'<>()\[\]{}\\]+"
+_VALUE = (
+    r"\\\"[^\"\\]*\\?\"?"  # a quoted value inside a quoted text
+    r"|\"(?:[^\"\\]|\\.)*(?:\"|\\?\Z)|'(?:[^'\\]|\\.)*(?:'|\\?\Z)"  # also one that was cut
+    r"|[^\s&;,\"'<>()\[\]{}\\]+"
+)
 _SCHEME = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.IGNORECASE)
 _ASSIGNED = re.compile(rf"({_NAME})(\s*=\s*|%3D)({_VALUE})", re.IGNORECASE)
-_QUOTED = re.compile(rf"(?<=[\"'])({_NAME})(\\?[\"']\s*:\s*\\?)({_VALUE})", re.IGNORECASE)
+_QUOTED = re.compile(rf"(?<=[\"'])({_NAME})(\\?[\"']\s*:\s*)({_VALUE})", re.IGNORECASE)
 _HEADER = re.compile(rf"({_NAME})(\s*:\s*)([\w+/=.~-]{{16,}})", re.IGNORECASE)
 _USERINFO = re.compile(r"(://)[^/\s@]+(@)")
 _HINT = re.compile(rf"{_NAMES}|[_-]key|bearer|basic|://[^/\s]*@", re.IGNORECASE)
