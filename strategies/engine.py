@@ -32,6 +32,7 @@ from core.model import (
     Order,
     Outcome,
     Pause,
+    PnL,
     Position,
     Quote,
     Resume,
@@ -133,6 +134,7 @@ class Engine:
         self.quote: Quote | None = None
         self.position: Position | None = None
         self.balance: Balance | None = None
+        self.balance_pnl = PnL()  # what the ledger said when `balance` was fetched
         self.watch = Watch()
         self.alerts: deque[str] = deque(maxlen=20)
         self.synced = False
@@ -380,14 +382,14 @@ class Engine:
         if grid is None:
             return
         self._sample_equity(quote)
-        quiet = self._quiet
-        if quiet is not None and quiet[0] < quote.last < quiet[1]:
+        quiet, watched = self._quiet, self.watch
+        self._judge_boundary(quote)  # by the mark, which moves where the last price is quiet
+        if quiet is not None and quiet[0] < quote.last < quiet[1] and self.watch is watched:
             return
         waking = cells_to_wake(grid, quote.last)
         if waking:
             self.ledger.record(quote.time, ("wake", {"cells": list(waking)}))
             self._book_changed()
-        self._judge_boundary(quote)
         self._dirty = True
 
     def take_fill(self, fill: Fill) -> None:
@@ -411,7 +413,7 @@ class Engine:
         """
         quote = self.quote
         if quote is not None and fill.is_maker and fill.time >= quote.time:
-            self.quote = replace(quote, last=fill.price)
+            self.take_quote(replace(quote, last=fill.price, time=fill.time))
 
     def take_funding(self, payment: FundingPayment) -> None:
         """Book a funding payment, once. Errors: StoreError."""
@@ -653,6 +655,7 @@ class Engine:
 
     def reconciled(self) -> None:
         """A full reconciliation has just succeeded."""
+        self.balance_pnl = self.figures()
         self.last_contact = self.clock.monotonic()
         self._next_reconcile = self.last_contact + self.settings.interval_s
         self.desk.wants_position = False
@@ -663,6 +666,11 @@ class Engine:
         self._next_reconcile = min(self._next_reconcile, self.clock.monotonic() + seconds)
 
     # Figures ------------------------------------------------------------------------------------
+
+    def figures(self) -> PnL:
+        """Give the accounting at the present mark price."""
+        grid, quote = self.book.grid, self.quote
+        return PnL() if grid is None else pnl(grid, None if quote is None else quote.mark)
 
     def _sample_equity(self, quote: Quote) -> None:
         if self._next_equity is not None and quote.time < self._next_equity:

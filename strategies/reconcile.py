@@ -90,7 +90,8 @@ def plan_orders(
         )
         for side in Side
     }
-    taken = {(o.side, o.price) for o in live if not is_carried(o.slot)}
+    taken = {(o.side, o.price): o.slot for o in live if not is_carried(o.slot)}
+    reserved = {(d.side, d.price): d.slot for d in desired if d.leg is not Leg.CARRIED}
     cancel: list[Order] = []
     place: list[DesiredOrder] = []
     waiting = False
@@ -98,7 +99,7 @@ def plan_orders(
     for wish in desired:
         wanted_slots.add(wish.slot)
         other = best_buy if wish.side is Side.SELL else best_sell
-        want = _inside(wish, other, price, instrument)
+        want = _inside(wish, other, price, instrument, (taken, reserved))
         order = working.get(want.slot)
         if order is not None:
             if not keeps_place(order, want):
@@ -112,7 +113,7 @@ def plan_orders(
             waiting = True
             continue
         if want.leg is not Leg.CARRIED and (want.side, want.price) in taken:
-            waiting = True  # two exits that the price has passed: one after the other (I2)
+            waiting = True
             continue
         opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
         if opens and not fits(
@@ -122,7 +123,7 @@ def plan_orders(
             continue
         place.append(want)
         if want.leg is not Leg.CARRIED:
-            taken.add((want.side, want.price))
+            taken[want.side, want.price] = want.slot
         if opens:
             opening[want.side] += want.quantity
         if want.side is Side.SELL:
@@ -138,15 +139,26 @@ def plan_orders(
 
 
 def _inside(
-    want: DesiredOrder, other: Decimal | None, price: Decimal, instrument: Instrument
+    want: DesiredOrder,
+    other: Decimal | None,
+    price: Decimal,
+    instrument: Instrument,
+    places: Sequence[Mapping[tuple[Side, Decimal], str]],
 ) -> DesiredOrder:
-    """Move an exit that the price has passed one tick inside our own other side, if nearer."""
+    """Move an exit that the price has passed one tick inside our own other side, if nearer.
+
+    Where another cell has an order or its level (`places`, by slot), it is the next tick (I2).
+    """
     opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
     if other is None or opens or not is_passed(want.side, want.price, price):
         return want
     if not _crosses(want, other):
         return want
-    at = other + instrument.tick_size if want.side is Side.SELL else other - instrument.tick_size
+    step = -want.side.sign * instrument.tick_size
+    at = other + step
+    if want.leg is not Leg.CARRIED:
+        while any(want.slot != place.get((want.side, at), want.slot) for place in places):
+            at += step
     return replace(want, price=at)
 
 

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 
+from fakes import CrashError, Fault
+from grid_world import OWN, World, make_instrument, make_settings
+
 from core.errors import OutcomeUnknown, Rejected, RejectReason, Retryable
 from core.model import (
     ZERO,
@@ -32,8 +35,6 @@ from core.model import (
     TimeInForce,
 )
 from database.db import Database
-from fakes import CrashError, Fault
-from grid_world import OWN, World, make_instrument, make_settings
 from strategies import journal
 from strategies.journal import Book
 from strategies.lots import quantity_of

@@ -8,6 +8,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
+from fakes import CrashError, Fault
+from grid_world import World, make_instrument, make_settings
 
 from core.errors import (
     ExchangeError,
@@ -19,8 +21,6 @@ from core.errors import (
 )
 from core.model import FeedGap, GridType, OrderStatus, Outcome, RunState, Side
 from database.db import Database
-from fakes import CrashError, Fault
-from grid_world import World, make_instrument, make_settings
 from strategies import ending
 from strategies.order_desk import MARGIN_PAUSE_S
 
