@@ -54,12 +54,20 @@ class ChildRunner:
     # Starting -----------------------------------------------------------------------------------
 
     def spawn(self) -> Child:
-        """Start the child. Errors: SpawnError, LeftoversError, OSError; nothing runs then."""
+        """Start the child. Errors: SpawnError, LeftoversError, OSError; nothing runs then.
+
+        A full disk does not keep it from running without a bot.pid (its heartbeat names it too);
+        a link planted at that name does.
+        """
+        pid_file = self.run_dir / pidfile.BOT_PID
+        if pid_file.is_symlink():
+            raise OSError(f"{pid_file}: is a link; we made no such thing, look at it and remove it")
         for name in ("stop.json", "exit.json"):
             with contextlib.suppress(FileNotFoundError):
                 (self.run_dir / name).unlink()
         child = self._start(self.spec.argv)
-        pidfile.write_pid(self.run_dir / pidfile.BOT_PID, child.pid, child.start)
+        with contextlib.suppress(OSError):
+            pidfile.write_pid(pid_file, child.pid, child.start)
         return child
 
     def start_finish(self) -> Child:
@@ -130,7 +138,8 @@ class ChildRunner:
                 identity = ProcessId(pid=beat.pid, start=beat.start, boot=boot_id())
         child = process.adopt(identity) if identity is not None else None
         if child is not None:
-            pidfile.write_pid(self.run_dir / pidfile.BOT_PID, child.pid, child.start)
+            with contextlib.suppress(OSError):  # a full disk must not cost us the adoption
+                pidfile.write_pid(self.run_dir / pidfile.BOT_PID, child.pid, child.start)
         return child
 
     def clear_leftovers(self) -> list[int]:

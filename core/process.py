@@ -294,8 +294,8 @@ def spawn(
     """Start a program in its own session, standard input from /dev/null; return once exec is done.
 
     `env` is called in the forked child, so what it imports and what secrets it reads never enter
-    this process. `keep_fds` stay open in the child under their numbers; every other descriptor is
-    closed by its close-on-exec flag. Errors: SpawnError, with no process left.
+    this process. `keep_fds` stay open in the child under their numbers; every other descriptor,
+    also one that we inherited ourselves, is closed. Errors: SpawnError, with no process left.
     """
     report_r, report_w = os.pipe2(os.O_CLOEXEC)
     # Until the child has reset the handlers, a signal to it would wake our own loop's pipe.
@@ -338,8 +338,10 @@ def _exec(
         os.dup2(null, 0)
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
-        for fd in keep_fds:
-            os.set_inheritable(fd, True)
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
+            if int(name) > 2:
+                with contextlib.suppress(OSError):
+                    os.set_inheritable(int(name), int(name) in keep_fds)
         message = "environment"
         environment = dict(env())
         message = f"working_dir {cwd}"

@@ -94,7 +94,12 @@ class Toy:
             self.stopping.wait(0.05)
         os.close(fd)
 
-    def on_term(self, *_: object) -> None:
+    def wait_for_term(self) -> None:
+        """Sleep until TERM; blocked and waited for, so that none can slip in before the sleep."""
+        if self.options.ignore_term or not self.options.bot:
+            while True:
+                signal.pause()
+        signal.sigwait({signal.SIGTERM})
         note = self.run_dir / "stop.json"
         stop = json.loads(note.read_text()) if note.exists() else {}
         kept = stop.get("keep_orders") is True
@@ -126,7 +131,7 @@ class Toy:
         if o.ignore_term:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         elif o.bot:
-            signal.signal(signal.SIGTERM, self.on_term)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         if o.grandchild:
             code = (
                 "import signal, time\n"
@@ -146,12 +151,13 @@ class Toy:
             print(f"toy ends with {o.exit_code}", file=sys.stderr, flush=True)
             return o.exit_code
         if o.never_ready:
-            signal.pause()
+            self.wait_for_term()
+            return 0
         self.serve()
         if o.bot:
             threading.Thread(target=self.beat, daemon=True).start()
-        while True:
-            signal.pause()
+        self.wait_for_term()
+        return 0
 
 
 def main() -> int:
