@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.model import (
     ZERO,
+    Balance,
     Check,
     GridView,
     LevelView,
@@ -15,7 +17,7 @@ from core.model import (
     Snapshot,
 )
 from strategies.grid_math import plain
-from strategies.perp_grid import GridSpec, GridState, entry_price, pnl
+from strategies.perp_grid import GridSpec, GridState, entry_price
 from strategies.reconcile import is_opening
 from strategies.risk import liquidation_price
 
@@ -31,8 +33,7 @@ def build(engine: Engine, seq: int) -> Snapshot:
     """Freeze the engine's present state."""
     grid, quote, settings = engine.book.grid, engine.quote, engine.settings
     working = tuple(engine.desk.working.values())
-    mark = None if quote is None else quote.mark
-    figures = PnL() if grid is None else pnl(grid, mark)
+    figures = engine.figures()
     entry = None if grid is None else entry_price(grid)
     grid_apr, total_apr = _aprs(engine, grid, figures)
     return Snapshot(
@@ -52,7 +53,7 @@ def build(engine: Engine, seq: int) -> Snapshot:
         entry_price=entry,
         liquidation_price=_liquidation(engine, entry),
         pnl=figures,
-        balance=engine.balance,
+        balance=_balance_now(engine, figures),
         open_orders=working,
         recent_fills=tuple(engine.ledger.recent_fills),
         fill_count=0 if grid is None else grid.totals.fills + grid.totals.initial_fills,
@@ -63,6 +64,23 @@ def build(engine: Engine, seq: int) -> Snapshot:
         alerts=tuple(engine.alerts),
         checks=_checks(engine),
         extra={"zone": engine.book.zone.value, "paused": str(engine.book.paused).lower()},
+    )
+
+
+def _balance_now(engine: Engine, figures: PnL) -> Balance | None:
+    """Carry the fetched balance on by what the ledger has seen since, so that figures add up.
+
+    Exact for an account that this instance alone trades on; the next reconciliation corrects it
+    where others do.
+    """
+    balance, then = engine.balance, engine.balance_pnl
+    if balance is None:
+        return None
+    change = figures.total - then.total
+    return replace(
+        balance,
+        equity=balance.equity + change,
+        wallet=balance.wallet + change - (figures.unrealized - then.unrealized),
     )
 
 
