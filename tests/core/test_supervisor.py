@@ -485,7 +485,9 @@ def test_planted_links_are_refused_and_their_targets_stay_whole(fleet: ToyFleet,
     (folder / name).symlink_to(target)
     one = fleet.start(fleet.spec(restart={"max_restart_attempts": 0}))
     assert one.outcome in ("failed", "gone", "refused")
+    wait_for(lambda: not is_alive(fleet.supervisor_pid()), "the supervisor's end")
     assert target.read_text() == "whole"
+    assert fleet.lines("starts") == []
     assert fleet.processes() == []
 
 
