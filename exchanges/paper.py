@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
 
 from core.errors import (
     ConfigError,
@@ -33,7 +32,6 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
-    StoreError,
 )
 from core.model import (
     Balance,
@@ -50,16 +48,13 @@ from core.model import (
 from core.ports import Clock, PaperStore
 from exchanges.margin_account import open_account
 from exchanges.matching import EPOCH, Changes, Market, Rules, moment
+from exchanges.paper_books import PaperBooks
 from exchanges.price_feed import Place, PriceSource, Vertex
 
 SAVE_PLACE_EVERY_S = 1.0
 VERTICES_PER_POLL = 2_000  # a few milliseconds of work, so that commands are not kept waiting
-RETRY_AFTER_S = 1.0  # when the store cannot write
-DOCUMENT_VERSION = 1
 _NEVER_MS = 1 << 62
 _LOWEST, _HIGHEST = Decimal("-Infinity"), Decimal("Infinity")
-
-_T = TypeVar("_T")
 
 
 class PaperExchange:
@@ -86,7 +81,6 @@ class PaperExchange:
         self._rules = rules
         self._speed = float(speed)
         self._source = source
-        self._store = store
         self._clock = clock
         self._outbox: list[MarketEvent] = []
         self._wake: tuple[Decimal, Decimal] | None = None
@@ -98,20 +92,16 @@ class PaperExchange:
         self._failing = False
         self._saved_at: float | None = None
         self._unsaved = False
-        self._saved_feed: dict[str, Any] | None = None
         self._place: Place | None = None
-        account = store.load_account()
-        if account is None:
+        books, self._saved_feed = PaperBooks.load(rules, store)
+        if books is None:
             source.open(None, self._now_ms())
             self._is_open = True
             first = source.beginning
-            self._market = Market(
-                rules, open_account(balance), last=first.price, time_ms=first.time_ms
-            )
+            market = Market(rules, open_account(balance), last=first.price, time_ms=first.time_ms)
+            books = PaperBooks(market, store)
             self._unsaved = True
-        else:
-            self._market = Market.from_doc(rules, account["market"], store.load_open_orders())
-            self._saved_feed = account["feed"]
+        self._books = books
 
     # ExchangeClient -------------------------------------------------------------------------
 
@@ -121,32 +111,30 @@ class PaperExchange:
 
     def fetch_quote(self, symbol: str) -> Quote:
         self._check(symbol)
-        return self._market.quote()
+        return self._books.market.quote()
 
     def fetch_open_orders(self, symbol: str) -> tuple[Order, ...]:
         self._check(symbol)
-        return tuple(self._market.book.orders.values())
+        return tuple(self._books.market.book.orders.values())
 
     def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
         self._check(symbol)
-        return self._market.book.orders.get(client_order_id) or self._read(
-            self._store.load_order, client_order_id
-        )
+        return self._books.order(client_order_id)
 
     def fetch_fills(self, symbol: str, since: datetime | None) -> tuple[Fill, ...]:
         self._check(symbol)
-        return self._read(self._store.load_fills, since)
+        return self._books.fills(since)
 
     def fetch_funding(self, symbol: str, since: datetime | None) -> tuple[FundingPayment, ...]:
         self._check(symbol)
-        return self._read(self._store.load_funding, since)
+        return self._books.funding(since)
 
     def fetch_position(self, symbol: str) -> Position:
         self._check(symbol)
-        return self._market.position()
+        return self._books.market.position()
 
     def fetch_balance(self) -> Balance:
-        market = self._market
+        market = self._books.market
         return Balance(
             asset=self._rules.instrument.quote_asset,
             wallet=market.account.wallet,
@@ -155,7 +143,7 @@ class PaperExchange:
         )
 
     def place_orders(self, requests: Sequence[OrderRequest]) -> tuple[Order | ExchangeError, ...]:
-        draft, changes = self._market.copy(), Changes()
+        draft, changes = self._books.market.copy(), Changes()
         outcomes: list[Order | ExchangeError] = []
         try:
             outcomes.extend(self._accept(draft, request, changes) for request in requests)
@@ -164,7 +152,7 @@ class PaperExchange:
         return self._conclude(draft, changes, outcomes)
 
     def cancel_orders(self, orders: Sequence[Order]) -> tuple[Order | ExchangeError, ...]:
-        draft, changes = self._market.copy(), Changes()
+        draft, changes = self._books.market.copy(), Changes()
         outcomes: list[Order | ExchangeError] = []
         try:
             outcomes.extend(self._cancel(draft, order, changes) for order in orders)
@@ -184,7 +172,7 @@ class PaperExchange:
     def stop(self) -> None:
         """Store the place and let go of the price source; the next `poll` takes it up again."""
         if self._unsaved:
-            self._commit(self._market, Changes(), self._place)
+            self._commit(self._books.market, Changes(), self._place)
         if self._is_open:
             self._source.close()
             self._saved_feed = self._source.save(self._place)
@@ -238,7 +226,7 @@ class PaperExchange:
             return events
         self._open()
         if self._unsaved and (self._saved_at is None or now - self._saved_at >= SAVE_PLACE_EVERY_S):
-            self._commit(self._market, Changes(), self._place)
+            self._commit(self._books.market, Changes(), self._place)
         due_ms = self._due_ms(now)
         left = VERTICES_PER_POLL
         moved = False
@@ -260,16 +248,16 @@ class PaperExchange:
                     due_ms = target.pace_ms
                 else:
                     break
-            stop = self._market.next_stop(target.price)
+            stop = self._books.market.next_stop(target.price)
             if stop is not None:
-                draft, changes = self._market.copy(), Changes()
+                draft, changes = self._books.market.copy(), Changes()
                 draft.time_ms = target.time_ms
                 draft.fill(stop, changes)
                 self._commit(draft, changes, self._place)
                 return (*changes.events, draft.quote())
             if target.funding:
                 return self._reach_with_funding(target)
-            market = self._market
+            market = self._books.market
             is_coalesced = self._wake is not None and (
                 target.price == market.last or self._is_inside(target.price)
             )
@@ -282,11 +270,11 @@ class PaperExchange:
                 return (market.quote(),)
             moved = True
             left -= 1
-        return (self._market.quote(),) if moved else ()
+        return (self._books.market.quote(),) if moved else ()
 
     def _skip(self, due_ms: int, left: int) -> int:
         """Pass what neither an order, the liquidation nor the wake range is near; how much."""
-        market = self._market
+        market = self._books.market
         if not self._is_inside(market.last):
             return 0
         assert self._wake is not None
@@ -312,7 +300,7 @@ class PaperExchange:
         return count
 
     def _reach_with_funding(self, target: Vertex) -> Sequence[MarketEvent]:
-        draft, changes = self._market.copy(), Changes()
+        draft, changes = self._books.market.copy(), Changes()
         draft.last = target.price
         draft.time_ms = target.time_ms
         for stamp, rate in target.funding:
@@ -323,12 +311,12 @@ class PaperExchange:
 
     def _end(self, moved: bool) -> Sequence[MarketEvent]:
         if self._unsaved:
-            self._commit(self._market, Changes(), self._place)
-        quotes = (self._market.quote(),) if moved else ()
+            self._commit(self._books.market, Changes(), self._place)
+        quotes = (self._books.market.quote(),) if moved else ()
         if self._ended:
             return quotes
         self._ended = True
-        last = moment(self._market.time_ms).isoformat()
+        last = moment(self._books.market.time_ms).isoformat()
         return (*quotes, FeedEnd(reason=f"the {self._source.kind} feed ended at {last}"))
 
     def _is_inside(self, price: Decimal) -> bool:
@@ -347,7 +335,7 @@ class PaperExchange:
         return (
             client_order_id in changes.orders
             or client_order_id in draft.book.orders
-            or self._read(self._store.load_order, client_order_id) is not None
+            or self._books.order(client_order_id) is not None
         )
 
     def _accept(
@@ -362,9 +350,7 @@ class PaperExchange:
         client_order_id = order.client_order_id
         ended = draft.cancel(client_order_id, changes)
         if ended is None:
-            ended = changes.orders.get(client_order_id) or self._read(
-                self._store.load_order, client_order_id
-            )
+            ended = changes.orders.get(client_order_id) or self._books.order(client_order_id)
         if ended is None:
             return Rejected(RejectReason.NOT_FOUND, f"{client_order_id}: no such order")
         return ended
@@ -388,19 +374,8 @@ class PaperExchange:
         )
 
     def _commit(self, draft: Market, changes: Changes, place: Place | None) -> None:
-        """Store, then make it so. Errors: Retryable, with nothing changed."""
-        document = {
-            "v": DOCUMENT_VERSION,
-            "market": draft.to_doc(),
-            "feed": self._source.save(place) if self._is_open else self._saved_feed,
-        }
-        try:
-            self._store.commit(
-                document, tuple(changes.orders.values()), changes.fills, changes.funding
-            )
-        except StoreError as error:
-            raise Retryable(f"paper exchange: {error}", RETRY_AFTER_S) from error
-        self._market = draft
+        feed = self._source.save(place) if self._is_open else self._saved_feed
+        self._books.commit(draft, changes, feed)
         self._place = place
         self._saved_at = self._clock.monotonic()
         self._unsaved = False
@@ -417,12 +392,6 @@ class PaperExchange:
             )
         self._place = self._source.open(saved, self._now_ms())
         self._is_open = True
-
-    def _read(self, load: Callable[[Any], _T], key: Any) -> _T:
-        try:
-            return load(key)
-        except StoreError as error:
-            raise Retryable(f"paper exchange: {error}", RETRY_AFTER_S) from error
 
     def _check(self, symbol: str) -> None:
         traded = self._rules.instrument.symbol
