@@ -16,11 +16,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli.bot_place import place_of
 from cli.bot_process import AlreadyRunning, BotProcess
 from core.bot_options import COMMAND_KEYS, add_options
 from core.errors import (
@@ -33,9 +31,8 @@ from core.errors import (
 )
 
 if TYPE_CHECKING:
-    from core.config_manager import LoadedConfig
-
     from core.config import InstanceConfig
+    from core.config_manager import LoadedConfig
     from core.model import Snapshot
     from core.ports import ExchangeClient
     from strategies.order_desk import ClientIds
@@ -118,38 +115,6 @@ def _without_commands(arguments: list[str]) -> list[str]:
 def _refuse(error: Exception, code: ExitCode) -> int:
     print(f"run.py: {error}", file=sys.stderr)
     return int(code)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where this instance keeps its things; the supervisor's word first, else the config's."""
-
-    root: Path
-    run_dir: Path
-    log_dir: Path
-    db_path: Path
-    web_host: str
-    web_port: int | None
-    started_at: datetime
-
-
-def place_of(loaded: LoadedConfig) -> Place:
-    """Resolve directories, address and start from the environment and the config."""
-    from core.paths import find_root, resolve, run_dir
-
-    config, environ = loaded.config, os.environ
-    root = find_root(None)
-    started = environ.get("GRID_STARTED_AT")
-    port = environ.get("WEB_PORT")
-    return Place(
-        root=root,
-        run_dir=Path(environ.get("GRID_RUN_DIR") or run_dir(root, config.instance_id)),
-        log_dir=Path(environ.get("LOG_DIR") or resolve(root, config.daemon.log_dir)),
-        db_path=Path(environ.get("DB_PATH") or resolve(root, config.daemon.db_path)),
-        web_host=environ.get("WEB_HOST") or config.daemon.web_host,
-        web_port=int(port) if port and port.isdigit() else config.daemon.web_port,
-        started_at=datetime.fromisoformat(started) if started else datetime.now(UTC),
-    )
 
 
 class Bot:

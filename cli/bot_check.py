@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from cli.bot import place_of
+from cli.bot_place import place_of
 from cli.bot_wiring import SystemClock, engine_settings
 from core.errors import AuthError, ConfigError, ExitCode, GridfleetError
 from core.model import Instrument
