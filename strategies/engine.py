@@ -55,7 +55,7 @@ from strategies.perp_grid import (
     pnl,
     turning_prices,
 )
-from strategies.reconcile import Exposure, Plan, plan_orders
+from strategies.reconcile import Exposure, Plan, is_initial, plan_orders
 from strategies.settings import EngineSettings
 
 SNAPSHOT_S = 0.2
@@ -480,13 +480,13 @@ class Engine:
                 # An order's end, a fill or a look-up brings the next look; a hold its own end.
                 self._dirty = self.clock.monotonic() < self.desk.hold_until
                 break
+            self._end_initial()
             plan = self.plan()
             if plan.is_empty:
                 self._dirty = False
                 self._find_quiet_range()
                 break
             self.desk.send(plan)
-            self._end_initial()
             if self.desk.wants_backfill:
                 sync.backfill(self)
             self._wants_snapshot = True
@@ -539,9 +539,11 @@ class Engine:
     def _end_initial(self) -> None:
         """The initial entry is sent once: when its order has ended, what is missing stays so."""
         grid = self.book.grid
-        if grid is None or grid.initial == 0 or self.desk.wants_backfill:
+        if grid is None or grid.initial == 0:
             return
-        if not any(slot.endswith(".i") for slot in self.desk.working):
+        if any(is_initial(slot) for slot in self.desk.working):
+            return
+        if self.desk.initial_ended or grid.totals.initial_fills:
             self.record(("initial_end", {}))
 
     def _find_quiet_range(self) -> None:

@@ -25,7 +25,7 @@ from core.model import Fill, Order, OrderRequest, OrderStatus, Side
 from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
 from strategies.perp_grid import DesiredOrder, Resting
-from strategies.reconcile import Plan
+from strategies.reconcile import Plan, is_initial
 
 LOOK_UP_S = 1.0
 """Seconds between look-ups of one order whose outcome is unknown."""
@@ -70,6 +70,7 @@ class OrderDesk:
     entries_hold_until: float = 0.0
     wants_backfill: bool = False
     wants_position: bool = False
+    initial_ended: bool = False
     rejections: int = 0
 
     # What works ---------------------------------------------------------------------------------
@@ -258,6 +259,7 @@ class OrderDesk:
             case _:
                 self.blocked_until[order.slot] = now + MARGIN_PAUSE_S
                 self.alert(f"the exchange refused {_words(order)}: {error}")
+        self.initial_ended |= isinstance(error, Rejected) and is_initial(order.slot)
         self.rejections += 1
         self.log("order_not_placed", error=str(error), kind=type(error).__name__, **fields)
         ended = replace(
@@ -313,6 +315,7 @@ class OrderDesk:
     def settle(self, order: Order) -> None:
         """Take over an order changed by a fill, once that is committed."""
         if order.status.is_terminal:
+            self.initial_ended |= is_initial(order.slot)
             self._drop(order)
         else:
             self._keep(order)

@@ -48,7 +48,12 @@ class Plan:
 
 def is_opening(leg_of_slot: str) -> bool:
     """Tell from a slot whether its order opens (an entry or the initial one)."""
-    return ".e" in leg_of_slot or leg_of_slot.endswith(".i")
+    return ".e" in leg_of_slot or is_initial(leg_of_slot)
+
+
+def is_initial(slot: str) -> bool:
+    """Tell from a slot whether its order is the initial entry."""
+    return slot.endswith(".i")
 
 
 def is_carried(slot: str) -> bool:
