@@ -23,7 +23,7 @@ def display_width(text: str) -> int:
 def grid(rows: Sequence[Sequence[str]], headers: Sequence[str], right: frozenset[int]) -> str:
     """Draw the table; the columns in `right` are aligned to the right."""
     widths = [
-        max(display_width(head) + HEADER_ROOM, *(display_width(row[index]) for row in rows))
+        max([display_width(head) + HEADER_ROOM, *(display_width(row[index]) for row in rows)])
         for index, head in enumerate(headers)
     ]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
