@@ -4,7 +4,7 @@
 charset_normalizer, websocket-client, aiohttp where it happens to be installed) and Werkzeug's
 debugger. A paper bot needs none of them: together they are some 7 MB and 0.1 s of CPU. The clients'
 imports are optional in the library, so it is enough that they cannot be found while it is imported;
-the debugger, which is imported without a condition, is stood in for.
+what is imported without a condition is stood in for.
 
 Rules: only while the import runs, only from the main thread at start, before other threads import
 anything; afterwards `sys.modules` is as it was, and whoever needs `requests` imports it as usual.
@@ -24,8 +24,10 @@ ABSENT = ("requests", "websocket", "aiohttp", "tornado", "redis", "valkey", "kom
 HOLLOW = {
     "werkzeug.debug": ("DebuggedApplication",),
     "werkzeug._reloader": ("run_with_reloader",),
+    "engineio.async_drivers._websocket_wsgi": ("SimpleWebSocketWSGI",),
 }
-"""Imported without a condition, used only by debug mode, which a running bot does not have."""
+"""Imported without a condition: the first two are debug mode's, which a running bot does not have;
+the third pulls in wsproto (40 ms), which `web.push` loads when the first page connects."""
 
 
 @contextmanager
@@ -55,5 +57,8 @@ def load_flask_socketio() -> Any:
 
     del flask
     with _without_unused_parts():
+        import engineio.async_drivers.threading
         import flask_socketio
+
+        del engineio
     return flask_socketio

@@ -11,6 +11,7 @@ thread.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -224,7 +225,7 @@ def attach_socketio(flask_app: Any, publisher: Publisher, instance: Instance) ->
         engineio_logger=_library_logger("engineio", settings.log),
     )
     engine = socketio.server.eio
-    engine._async = {**engine._async, "websocket": _websocket_class()}
+    engine._async = {**engine._async, "websocket": _open_websocket}
     _cap_clients(engine, settings.socketio_clients)
 
     from flask import request
@@ -277,7 +278,13 @@ def _cap_clients(engine: Any, most: int) -> None:
     engine.handlers["connect"] = accept_up_to_the_cap
 
 
-def _websocket_class() -> type:
+def _open_websocket(handler: Any, server: Any) -> Any:
+    """Make the WebSocket of one client, as engineio asks for it."""
+    return _websocket_class()(handler, server)
+
+
+@functools.cache
+def _websocket_class() -> Callable[[Any, Any], Any]:
     import simple_websocket
     from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
     from wsproto.utilities import ProtocolError

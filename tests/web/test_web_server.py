@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -166,7 +167,10 @@ def test_a_bot_with_its_page_does_not_load_what_it_never_uses() -> None:
     """No HTTP client, no debugger: they cost memory and time in every bot."""
     code = (
         "import json, sys\n"
-        "import web.server\n"
+        "from fakes_web import Served\n"
+        "served = Served()\n"
+        "assert served.get('/health').status == 200\n"
+        "served.stop()\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "import requests, werkzeug.debug\n"
         "whole = werkzeug.debug.DebuggedApplication is not None and requests.get is not None\n"
@@ -175,12 +179,13 @@ def test_a_bot_with_its_page_does_not_load_what_it_never_uses() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"},
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
     loaded, whole = json.loads(done.stdout)
-    unwanted = {"requests", "urllib3", "websocket", "aiohttp", "prometheus_client", "tornado"}
+    unwanted = {"requests", "urllib3", "websocket", "aiohttp", "prometheus_client", "wsproto"}
     assert not unwanted & set(loaded)
     assert whole, "what was kept out can be imported afterwards"
