@@ -149,15 +149,19 @@ class ControlServer:
             if peer.is_watching:
                 self._tell(peer, message)
 
-    def close(self) -> None:
-        """Remove the socket and end every connection."""
+    def unbind(self) -> None:
+        """Remove the socket; nobody new can connect, and who is connected stays."""
         if self._listener is not None:
             self._unregister(self._listener.fileno())
             self._listener.close()
             self._listener = None
             with contextlib.suppress(OSError):
                 (self._run_dir / SOCKET_NAME).unlink()
-        for peer in self.peers:
+
+    def close(self) -> None:
+        """Remove the socket and end every connection."""
+        self.unbind()
+        for peer in list(self.peers):
             peer.close()
         self.peers.clear()
 

@@ -41,6 +41,7 @@ class ProbeResult:
 
     verdict: Verdict
     detail: str = ""
+    refused: bool = False  # nobody listens on the port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ class Probe:
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         code = self.sock.connect_ex(address)
         if code not in (0, errno.EINPROGRESS):
-            self._end(Verdict.NO_ANSWER, os.strerror(code))
+            self._fail(code)
 
     def advance(self) -> ProbeResult | None:
         """Go as far as the socket lets it; the result once there is one."""
@@ -143,7 +144,7 @@ class Probe:
         if not self._connected:
             code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
-                self._end(Verdict.NO_ANSWER, os.strerror(code))
+                self._fail(code)
                 return
             self._connected = True
         self._request = self._request[self.sock.send(self._request) :]
@@ -157,6 +158,13 @@ class Probe:
             self._end(Verdict.STRANGER, f"answered more than {_MAX_ANSWER} bytes")
         elif not chunk or _is_whole(self._answer):
             self.result = judge_answer(bytes(self._answer), self._instance_id, self._pid)
+
+    def _fail(self, code: int) -> None:
+        self.result = ProbeResult(
+            verdict=Verdict.NO_ANSWER,
+            detail=os.strerror(code),
+            refused=code == errno.ECONNREFUSED,
+        )
 
     def _end(self, verdict: Verdict, detail: str) -> ProbeResult:
         self.result = ProbeResult(verdict=verdict, detail=detail)

@@ -9,6 +9,8 @@ Rules it keeps:
 - a probe that nobody answers never restarts anything: only a beat older than `interval x
   failures` (at least 3 s) and the program's own `live: false`, `failures` times in a row, do;
 - our bot always beats; a foreign program is judged by its beat only if it writes one;
+- a bot binds its page before it says that it is ready, so a ready beat where nobody has ever
+  listened is a bot that was told to serve none: it is healthy, and its beat alone is watched;
 - memory is the resident size of the whole group; CPU is averaged over one health interval.
 """
 
@@ -20,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.health import Probe, ProbeResult, Verdict, read_beat
+from core.health import Beat, Probe, ProbeResult, Verdict, read_beat
 from core.process import Child, ProcStat
 from core.spec import ChildSpec
 from core.supervision import beat_limit_s, probe_interval_s, starting_interval_s
@@ -62,6 +64,7 @@ class Monitor:
         self._members = members
         self._began = now
         self._is_ready = is_ready
+        self._has_answered = False
         self._missed = 0
         self._dead_loops = 0
         self._beat_limit = beat_limit_s(spec.health.interval, spec.health.failures)
@@ -78,7 +81,6 @@ class Monitor:
         )
         self._cpu_since: tuple[float, int] | None = None
         self._cpu_strikes = 0
-        self.last_detail = ""
 
     def next_due(self) -> float | None:
         """When `on_timer` has something to do next."""
@@ -120,7 +122,11 @@ class Monitor:
 
     def _judge(self, result: ProbeResult, now: float) -> list[Event | Notice]:
         self.close()
-        self.last_detail = result.detail
+        if result.refused and self._is_ready_without_page():
+            self._probe_at = None
+            self._is_ready = True
+            return [Healthy()]
+        self._has_answered = self._has_answered or result.verdict is not Verdict.NO_ANSWER
         found: list[Event | Notice] = []
         self._dead_loops = self._dead_loops + 1 if result.verdict is Verdict.DEAD_LOOP else 0
         match result.verdict:
@@ -146,9 +152,8 @@ class Monitor:
 
     def _check_beat(self, now: float) -> list[Event | Notice]:
         """Compare the beat with the limit and wake next when the present one would be too old."""
-        beat = read_beat(self._beat_path)
-        ours = beat is not None and (beat.pid, beat.start) == (self._child.pid, self._child.start)
-        if beat is not None and ours:
+        beat = self._own_beat()
+        if beat is not None:
             age = now - beat.mono
         elif self._spec.is_bot:
             age = now - self._began
@@ -159,8 +164,18 @@ class Monitor:
             self._beat_at = now + self._beat_limit - age
             return []
         self._beat_at = now + self._beat_limit
-        what = f"heartbeat is {age:.1f} s old" if ours else f"no heartbeat for {age:.1f} s"
+        what = f"heartbeat is {age:.1f} s old" if beat else f"no heartbeat for {age:.1f} s"
         return [Stuck(Cause.HEALTH, f"{what}, the limit is {self._beat_limit:g} s")]
+
+    def _own_beat(self) -> Beat | None:
+        beat = read_beat(self._beat_path)
+        if beat is None or (beat.pid, beat.start) != (self._child.pid, self._child.start):
+            return None
+        return beat
+
+    def _is_ready_without_page(self) -> bool:
+        beat = self._own_beat() if self._spec.is_bot and not self._has_answered else None
+        return beat is not None and beat.ready
 
     def _check_limits(self, now: float) -> list[Event | Notice]:
         limits = self._spec.limits

@@ -24,6 +24,7 @@ from core.errors import ExitCode, UsageError
 from core.instance_manager import InstanceRegistry
 from core.launch import Launched, launch, supervise, wait_all
 from core.log_files import parts, tail
+from core.looking import claim_faults
 from core.paths import run_dir
 from core.preflight import allow_live
 from core.registry_file import web_url
@@ -220,6 +221,10 @@ class Batch:
 
     def restart(self, spec: ChildSpec) -> None:
         """Replace the bot, by its supervisor where that lives."""
+        clashes = claim_faults(self._registry, spec)
+        if clashes:
+            self._refuse_config(spec.config_path, clashes)
+            return
         if self.is_running(spec.instance_id):
             if not self._ask(spec, "restart"):
                 self.fail(spec.instance_id, ExitCode.FAILED, "its supervisor does not answer")

@@ -192,15 +192,15 @@ def _on_exited(s: SupervisorState, event: Exited, now: float, policy: RestartPol
         if not s.want_up:
             return _rest(s, State.STOPPED, now, policy, reason="")
         if permanent:
-            return _permanent(s, now, policy)
+            return _permanent(s, event, now, policy)
         if s.cause is not None and s.cause.is_asked:
             return _spawn(replace(s, total_restarts=s.total_restarts + 1), now, policy)
         return _budget(s, event, now, policy)
     if event.code == ExitCode.OK:
         return _rest(replace(s, want_up=False), State.EXITED, now, policy, reason="")
     if permanent:
-        return _permanent(s, now, policy)
-    s = replace(s, reason=describe_exit(event.code))
+        return _permanent(s, event, now, policy)
+    s = replace(s, reason=describe_exit(event.code, event.words))
     return _budget(s, event, now, policy)
 
 
@@ -253,8 +253,8 @@ def _terminate(
     return s, (Terminate(cause, keep_orders),)
 
 
-def _permanent(s: SupervisorState, now: float, policy: RestartPolicy) -> Decision:
-    reason = f"{describe_exit(s.exit_code)}; not retried"
+def _permanent(s: SupervisorState, event: Exited, now: float, policy: RestartPolicy) -> Decision:
+    reason = f"{describe_exit(event.code, event.words)}; not retried"
     return _rest(replace(s, permanent=True), State.FATAL, now, policy, reason=reason)
 
 
@@ -317,11 +317,13 @@ def backoff_delay(streak: int, jitter: float, policy: RestartPolicy) -> float:
     return min(cap, delay * (1.0 + jitter / 10.0))
 
 
-def describe_exit(code: int | None) -> str:
-    """Say how a child ended, e.g. `exit code 3` or `killed by signal 9`."""
+def describe_exit(code: int | None, words: str = "") -> str:
+    """Say how a child ended, e.g. `exit code 3: a bug` or `killed by signal 9`."""
     if code is None:
-        return "ended, exit code unknown"
-    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        how = "ended, exit code unknown"
+    else:
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+    return f"{how}: {words}" if words else how
 
 
 # Health judgement -------------------------------------------------------------------------------

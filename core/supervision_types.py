@@ -154,12 +154,13 @@ class Exited:
     """The child is reaped and its group is empty. `code` < 0 is a signal, None is unknown.
 
     `jitter` is in [0, 1): up to a tenth of the delay is added, so that five bots that died
-    together do not come back together.
+    together do not come back together. `words` say more, if anybody said more.
     """
 
     code: int | None
     orders: OrdersLeft = OrdersLeft.MAYBE
     jitter: float = 0.0
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

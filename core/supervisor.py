@@ -234,6 +234,7 @@ class Supervisor:
             self._child.close()
         self._log.close()
         if self._lock is not None:
+            self._control.unbind()  # while the lock is ours: the next one binds the same name
             os.ftruncate(self._lock, 0)
             os.close(self._lock)
         # Last: whoever waits for the end of the stream finds everything done.
@@ -335,7 +336,7 @@ class Supervisor:
             pidfile.remove_pid(self.run_dir / pidfile.BOT_PID)
         level = "info" if code == 0 else "error"
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
-        self._feed(Exited(code, orders, random.random()))
+        self._feed(Exited(code, orders, random.random(), cause if code else ""))
 
     def _end_finish(self) -> None:
         finish, runner = self._finish, self._runner
@@ -468,7 +469,6 @@ class Supervisor:
             child = self._runner.spawn()
         except (SpawnError, LeftoversError, OSError) as error:
             self._log.event("spawn_failed", "error", error=str(error))
-            self._state = replace(self._state, reason=str(error))
             self._events.append(Exited(process.EXEC_FAILED, OrdersLeft.UNTOUCHED, random.random()))
             return
         self._child = child
@@ -639,6 +639,9 @@ class Supervisor:
         """Keep the accepted config, private, as what the bot and the next supervisor read."""
         publish(self.run_dir / "config.json", spec.config_text)
         publish(self.run_dir / "spec.json", spec.to_json())
+        if spec.logs.log_dir != self.spec.logs.log_dir:
+            self._log.close()
+            self._log.log_dir = Path(spec.logs.log_dir)
         self.spec = spec
         self._policy = RestartPolicy.of(spec)
         self._make_runner()

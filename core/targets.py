@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.config_files import DEFAULT_CONFIG, find
+from core.config_files import ACTIVE, DEFAULT_CONFIG, find
 from core.errors import ConfigError, UsageError
 from core.instance_manager import InstanceRegistry
-from core.paths import check_name, is_safe_name, read_limited, resolve_typed, run_dir
+from core.paths import check_name, is_safe_name, read_limited, resolve, run_dir
 from core.spec import ChildSpec
 from core.supervisor import saved_spec
 
@@ -68,16 +68,17 @@ def resolve_targets(
     records = InstanceRegistry(root).load()
     if all_registered:
         return [_target(root, name, records) for name in sorted(records)]
+    if instance_id is not None:
+        check_name(instance_id)
     names = [check_name(name) for name in ids]
     found = [_target(root, name, records) for name in names]
     if instance_id is not None and not configs and not ids:
-        return [_target(root, check_name(instance_id), records)]
+        return [_target(root, instance_id, records)]
     if not found and not configs:
         configs = [str(root / DEFAULT_CONFIG)]
     for config in configs:
-        path = _place(config, root)
-        name = check_name(instance_id) if instance_id else _id_of(path, records)
-        found.append(_target(root, name, records, str(path)))
+        path, name = _look_up(config, root, records)
+        found.append(_target(root, instance_id or name, records, str(path)))
     unique = {target.instance_id: target for target in found}
     return list(unique.values())
 
@@ -93,22 +94,28 @@ def _target(
     )
 
 
-def _place(config: str, root: Path) -> Path:
+def _look_up(config: str, root: Path, records: dict[str, dict[str, Any]]) -> tuple[Path, str]:
+    """Give the file that `--config` means and the id of its instance."""
     try:
-        return find(config, root)
+        path = find(config, root)
     except ConfigError:
-        return resolve_typed(root, config)  # gone: the registry may still know it by its path
-
-
-def _id_of(path: Path, records: dict[str, dict[str, Any]]) -> str:
+        # Gone: the registry may still know it, by any of the places where it would have been.
+        active = resolve(root, ACTIVE / config)
+        places = [resolve(Path.cwd(), config), resolve(root, config), active]
+        places.append(active.with_name(f"{active.name}.json"))
+        for name, record in sorted(records.items()):
+            for place in places:
+                if record.get("config_file") == str(place):
+                    return place, name
+        return places[0], check_name(places[0].stem)
     try:
         document = json.loads(read_limited(path, _MAX_CONFIG).decode("utf-8-sig"))
         named = document["metadata"]["instance_id"]
         if isinstance(named, str) and is_safe_name(named):
-            return named
+            return path, named
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     for name, record in sorted(records.items()):
         if record.get("config_file") == str(path):
-            return name
-    return check_name(path.stem)
+            return path, name
+    return path, check_name(path.stem)

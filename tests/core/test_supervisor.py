@@ -164,6 +164,20 @@ def test_without_health_checks_a_program_runs_once_exec_succeeded(fleet: ToyFlee
     assert fleet.status() == "STOPPED"
 
 
+def test_a_bot_without_a_page_is_ready_by_its_beat(fleet: ToyFleet) -> None:
+    """--no-web: nobody listens, the beat says ready; the same after an adoption."""
+    spec = fleet.spec("toy", "--no-web")
+    one = fleet.start(spec)
+    assert one.outcome == "ready"
+    os.kill(int(one.last["pid"]), signal.SIGKILL)
+    wait_for(lambda: not is_alive(int(one.last["pid"])))
+    bot = fleet.bot_pid()
+    fleet.start(spec)
+    deadline = time.monotonic() + 1.0
+    wait_for(lambda: time.monotonic() > deadline)
+    assert (fleet.status(), fleet.bot_pid()) == ("RUNNING", bot)
+
+
 # Living -------------------------------------------------------------------------------------------
 
 

@@ -153,7 +153,8 @@ class Toy:
         if o.never_ready:
             self.wait_for_term()
             return 0
-        self.serve()
+        if not o.no_web:
+            self.serve()
         if o.bot:
             threading.Thread(target=self.beat, daemon=True).start()
         self.wait_for_term()
@@ -166,6 +167,7 @@ def main() -> int:
     parser.add_argument("--exit-code", type=int)
     parser.add_argument("--exit-after", type=float, default=0.0)
     parser.add_argument("--times", type=int, help="end so only the first N starts")
+    parser.add_argument("--no-web", action="store_true")
     parser.add_argument("--ignore-term", action="store_true")
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--grandchild", action="store_true")
