@@ -255,6 +255,20 @@ def test_resting_orders_use_margin_and_exits_are_never_held_back() -> None:
     placed(at, ("exit", SELL, 95, 6))
 
 
+def test_an_account_over_its_limit_may_still_get_out() -> None:
+    """Losses left 540 held on 20 x 10: what shrinks it is accepted, what adds is not."""
+    account = Account(initial=D(20), wallet=D(20), position=D(6), cost=D(540))
+    at = Market(rules(), account, last=D(90), time_ms=0)
+    orders = (
+        (SELL, 95, 6, True),
+        (SELL, 95, 6, False),  # with the one before it: 1140 sold, 600 short
+        (BUY, 80, 1, False),
+    )
+    for index, (side, price, quantity, accepted) in enumerate(orders):
+        outcome = at.place(request(f"{index}", side, price, quantity), Changes())
+        assert isinstance(outcome, Order) is accepted
+
+
 def test_costs_and_realized_profit_are_exact() -> None:
     """A part closed takes its share of the cost; a third is rounded to 1e-12, the rest stays."""
     account = open_account(D(1000))
@@ -296,6 +310,16 @@ def test_liquidation_closes_everything_at_the_first_tick(side: Side) -> None:
     assert at.liquidation is None
     assert out.orders["rest"].status is OrderStatus.EXPIRED
     assert [type(event) for event in out.events] == [Order, Fill]
+
+
+@pytest.mark.parametrize(("side", "target"), [(BUY, 1100), (SELL, 900)])
+def test_funding_that_ruins_is_followed_by_liquidation(side: Side, target: int) -> None:
+    """Due at the price where it is, whichever way the path goes on."""
+    at = market(1000, balance=110)
+    placed(at, ("take", side, 1000, 1))
+    at.fund(0, D("0.105") * side.sign, Changes())
+    out = walk(at, target)
+    assert [(f.client_order_id, f.price) for f in out.fills] == [("liquidation-2", D(1000))]
 
 
 def test_nearer_order_fills_before_liquidation_and_moves_it() -> None:

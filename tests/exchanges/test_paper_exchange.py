@@ -318,6 +318,22 @@ def test_stopped_feed_is_taken_up_where_it_was(tmp_path: Path) -> None:
     assert fills_of(drain(exchange)) == [("s", "110")]
 
 
+def test_place_survives_a_commit_before_the_first_step(tmp_path: Path) -> None:
+    """Restarted, an order placed, killed, restarted: nothing of the path is walked twice."""
+    store = FlakyStore()
+    exchange = paper(over(tmp_path, [100, 90, 120, 130]), store)
+    exchange.place_orders([request("b", BUY, 95)])
+    while exchange.fetch_quote(SYMBOL).last != 120:
+        exchange.poll()
+    exchange.close()
+    for name in ("one", "two"):
+        again = paper(over(tmp_path, [100, 90, 120, 130]), store)
+        again.start(ignore)
+        again.place_orders([request(name, BUY, 91)])
+    assert fills_of(drain(again)) == []
+    assert again.fetch_quote(SYMBOL).last == 130
+
+
 def test_orders_can_be_cancelled_without_the_candles(tmp_path: Path) -> None:
     """The file is gone: what rests is seen and cancelled all the same; only walking needs it."""
     store = FlakyStore()
@@ -382,6 +398,22 @@ def test_wake_range_drops_quotes_and_nothing_else(tmp_path: Path) -> None:
     assert len(runs[0][0]) > 40
     assert [run[:2] for run in runs[1:]] == [runs[0][:2]] * 3
     assert runs[2][2] < runs[0][2]
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_liquidation_is_met_when_quotes_are_dropped(side: Side, tmp_path: Path) -> None:
+    """The wake range is about quotes: a candle far outside the book still liquidates."""
+    prices = [1000] * 3 + [1000 - 200 * side.sign] * 3 + [1000] * 3
+    runs = []
+    for coalesced in (False, True):
+        exchange = paper(over(tmp_path, prices), balance=110)
+        if coalesced:
+            exchange.set_wake_range(D(1), D(10_000))
+        exchange.place_orders([request("take", side, 1000)])
+        drain(exchange)
+        runs.append(exchange.fetch_fills(SYMBOL, None))
+    assert [fill.client_order_id for fill in runs[0]] == ["take", "liquidation-2"]
+    assert runs[0] == runs[1]
 
 
 def test_coalesced_polls_are_bounded_and_keep_the_price_fresh(tmp_path: Path) -> None:
