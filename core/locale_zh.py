@@ -74,4 +74,22 @@ CATALOGUE = {
     "Source": "來源",
     "page": "網頁",
     "database": "資料庫",
+    # daemon_manager
+    "{id}: unknown instance": "{id}：未知的實例",
+    "warning: {text}": "警告：{text}",
+    "{config}: valid": "{config}：設定有效",
+    "no instance runs": "沒有執行中的實例",
+    "nothing was changed": "未做任何變更",
+    "move the grid?": "要移動網格嗎？",
+    "start trading live with this?": "確定以此設定開始實盤交易嗎？",
+    "no config in config/active is to be started": "config/active 中沒有可啟動的設定",
+    "{id}: is not ready ({state}): {error}": "{id}：尚未就緒（{state}）：{error}",
+    "{id}: {state}, bot {bot}, port {port} {reason}": (
+        "{id}：{state}，機器人 {bot}，埠 {port} {reason}"
+    ),
+    "{id}: nothing has changed": "{id}：沒有變更",
+    "{id}: is running already": "{id}：已在執行中",
+    "{id}: it is not retried": "{id}：不會再重試",
+    "{id}: it stays supervised (pid {pid})": "{id}：仍由守護行程看管（PID {pid}）",
+    "{id}: STOPPED": "{id}：已停止（STOPPED）",
 }
