@@ -16,6 +16,7 @@ from core.config_values import (
     BotArgs,
     Count,
     Fee,
+    FundingRate,
     GridNum,
     Host,
     HostList,
@@ -122,6 +123,8 @@ class PaperConfig(Section):
     speed: NotNegative = Decimal(1)
     start_price: Positive | None = None  # None: the middle of the range
     file: PathText | None = None
+    funding_file: PathText | None = None  # rates for a csv feed; None: no funding
+    funding_rate: FundingRate = Decimal("0.0001")  # of a synthetic feed, every 8 simulated hours
     balance: Positive = Decimal(100000)
     maker_fee: Fee = Decimal("0.0002")
     taker_fee: Fee = Decimal("0.0005")

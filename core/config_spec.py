@@ -119,17 +119,19 @@ def _words(bot_args: str | tuple[str, ...], findings: Findings, where: str) -> t
 
 
 def check_price_file(found: Examined, root: Path) -> None:
-    """Add a fault when the paper exchange is to replay a file that is not there."""
-    name = found.paper.file
-    if found.mode != "paper" or found.paper.feed != "csv" or name is None:
+    """Add a fault for each file that the paper exchange is to replay and that is not there."""
+    if found.mode != "paper" or found.paper.feed != "csv":
         return
-    path = resolve(root, name)
-    if not path.is_file() or not os.access(path, os.R_OK):
-        found.findings.fault(
-            "exchange_config.paper.file",
-            f'"{name}"',
-            f"a readable file; looked for {for_display(path, root)}",
-        )
+    for key, name in (("file", found.paper.file), ("funding_file", found.paper.funding_file)):
+        if name is None:
+            continue
+        path = resolve(root, name)
+        if not path.is_file() or not os.access(path, os.R_OK):
+            found.findings.fault(
+                f"exchange_config.paper.{key}",
+                f'"{name}"',
+                f"a readable file; looked for {for_display(path, root)}",
+            )
 
 
 def build_spec(

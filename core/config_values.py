@@ -96,6 +96,9 @@ NotNegative = Annotated[Decimal, _decimal(at_least="0")]
 Fee = Annotated[
     Decimal, _decimal("a rate, such as 0.0002 for 0.02 %,", at_least="-0.01", at_most="0.1")
 ]
+FundingRate = Annotated[
+    Decimal, _decimal("a rate, such as 0.0001 for 0.01 %,", at_least="-0.1", at_most="0.1")
+]
 Tolerance = Annotated[Decimal, _decimal("a fraction", at_least="0", at_most="0.5")]
 Slippage = Annotated[Decimal, _decimal("a fraction", above="0", at_most="0.5")]
 Percent = Annotated[Decimal, _decimal("per cent", above="0", at_most="99")]

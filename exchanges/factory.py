@@ -25,7 +25,6 @@ DEFAULT_START_PRICE = Decimal(100)  # a synthetic feed that neither names a pric
 DEFAULT_BAND = Decimal("0.05")  # the same, for how far it strays from there
 VOLATILITY = Decimal("0.0005")  # a second's; 20 levels over +-7 % fill about 18 times an hour of it
 BAND_SHARE = Decimal(20)  # a narrow band gets a calmer price: at most this part of it a second
-FUNDING_RATE = Decimal("0.0001")  # every 8 h: what BTC perpetuals charge when nothing happens
 QUOTE_ASSETS = ("USDT", "USDC", "FDUSD", "USD1", "BUSD", "USDF", "USD", "BTC", "ETH")
 
 
@@ -108,8 +107,9 @@ def paper_source(
     if paper.feed == "csv":
         if paper.file is None:
             raise ConfigError("exchange_config.paper.file: missing, expected a candle file")
-        funding_file = getattr(paper, "funding_file", None)
-        funding = read_funding(base / funding_file, config.symbol) if funding_file else ()
+        funding = ()
+        if paper.funding_file is not None:
+            funding = read_funding(base / paper.funding_file, config.symbol)
         return CandleSource(base / paper.file, funding)
     start, band = _start_and_band(config, instrument)
     return SyntheticSource(
@@ -118,7 +118,7 @@ def paper_source(
         tick_size=instrument.tick_size,
         volatility=min(VOLATILITY, band / BAND_SHARE),
         band=band,
-        funding_rate=getattr(paper, "funding_rate", FUNDING_RATE),
+        funding_rate=paper.funding_rate,
     )
 
 
