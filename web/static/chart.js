@@ -19,6 +19,8 @@ function palette() {
   };
 }
 
+const isLong = (plot) => plot.scales.x.max - plot.scales.x.min > DAY_S;
+
 function priceRange(data, levels) {
   let low = Infinity;
   let high = -Infinity;
@@ -99,8 +101,9 @@ export class Chart extends Component {
       axes: [
         {
           ...axis,
+          size: (plot) => (isLong(plot) ? 50 : 34),
           values: (plot, splits) => {
-            const wide = plot.scales.x.max - plot.scales.x.min > DAY_S;
+            const wide = isLong(plot);
             return splits.map((seconds) => {
               const moment = new Date(seconds * 1000);
               const time = moment.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });

@@ -70,7 +70,7 @@ export function Banners({ state }) {
 export function Figures({ status }) {
   const grid = status.grid;
   const aprs = status.apr ?? {};
-  const percent = (text) => (text === null ? DASH : `${signed(text)} %`);
+  const percent = (text) => (text === null ? DASH : `${signed(text, Math.abs(text) < 1000 ? 2 : 0)} %`);
   return html`
     <section class="figures" id="figures">
       <${Figure} label="Position" id="position" value=${status.position} show=${exact}
