@@ -6,7 +6,6 @@ from an event is `core.supervision.decide`'s; how a child is run is `core.child`
 
 Rules it keeps:
 - one thread, one selector, no polling: it sleeps until a descriptor or the next timer is ready;
-- a signal handler does nothing (the wake-up descriptor carries the number);
 - an exit becomes an event only after the group is empty and the child is reaped, so a successor
   never meets its predecessor;
 - a full disk or a busy registry costs a line in a log, never supervision.
@@ -18,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import selectors
 import signal
 import time
 import traceback
@@ -26,7 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, assert_never
+from typing import assert_never
 
 from core import pidfile, process
 from core.child import ChildRunner, LeftoversError
@@ -36,7 +34,7 @@ from core.errors import PERMANENT_EXIT_CODES, ExitCode, GridfleetError
 from core.files import make_private_dir, publish
 from core.identity import identify, read_pid_file
 from core.instance_manager import InstanceRegistry
-from core.log_files import JsonLineLog, clean_up
+from core.loop import READ, Callback, Loop
 from core.monitor import Monitor, Notice
 from core.paths import run_dir
 from core.process import Child, SpawnError
@@ -64,8 +62,7 @@ from core.supervision_types import (
     Terminate,
     Watch,
 )
-
-Callback = Callable[[int], None]
+from core.teller import Teller, describe
 
 
 class AlreadyRunning(GridfleetError):
@@ -100,30 +97,26 @@ class Supervisor:
         self.started_at = started_at
         self._keep_desired = keep_desired
         self._validate = validate
-        self._observe = observe
         self._policy = RestartPolicy.of(spec)
         self._state = SupervisorState()
         self._events: deque[Event] = deque()
-        self._selector = selectors.DefaultSelector()
-        self._log = JsonLineLog(
-            Path(spec.logs.log_dir), static={"instance": spec.instance_id, "pid": os.getpid()}
-        )
+        self._loop = Loop()
         self._control = ControlServer(
             self.run_dir,
-            register=self._register,
-            unregister=self._unregister,
+            register=self._loop.register,
+            unregister=self._loop.unregister,
             handle=self._on_request,
         )
+        self._teller = Teller(spec, self.registry, self._control, observe)
+        self._log = self._teller.log
         self._runner: ChildRunner | None = None
         self._child: Child | None = None
         self._finish: Child | None = None
         self._monitor: Monitor | None = None
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
-        self._wakeup: tuple[int, int] | None = None
         self._lock: int | None = None
         self._clean_at = time.monotonic()
-        self._published: dict[str, Any] = {}
         self._detached = False
         self._restarts_before = 0
         self.web_port = spec.web_port or 0
@@ -160,7 +153,8 @@ class Supervisor:
         if report_fd is not None:
             self._control.add_pipe(report_fd)
         process.become_subreaper()
-        self._catch_signals()
+        signums = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+        self._loop.catch_signals(signums, self._on_signals)
         self._log.event(
             "supervisor_started",
             version=1,
@@ -186,7 +180,8 @@ class Supervisor:
                 self._note_leftovers(self._runner)
             self._feed(first or Start())
             while not self._is_done():
-                self._turn()
+                self._loop.turn(self._timeout())
+                self._fire_timers()
         except Exception:
             # The bot lives on and the next supervisor adopts it; see the log for what to mend.
             self._log.event("supervisor_failed", "error", traceback=traceback.format_exc())
@@ -194,12 +189,6 @@ class Supervisor:
         finally:
             self._close()
         return self._exit_code()
-
-    def _turn(self) -> None:
-        for key, mask in self._selector.select(self._timeout()):
-            if self._selector.get_map().get(key.fd) is key:  # not closed by an earlier callback
-                key.data(mask)
-        self._fire_timers()
 
     def _is_done(self) -> bool:
         if self._detached:
@@ -226,7 +215,7 @@ class Supervisor:
             pidfile.remove_pid(self.run_dir / pidfile.DAEMON_PID)
             if not lives:
                 pidfile.remove_pid(self.run_dir / pidfile.BOT_PID)
-        self._update_registry(pid=None, **({} if lives else {"bot_pid": None}))
+        self._teller.record(pid=None, **({} if lives else {"bot_pid": None}))
         self._log.event("supervisor_ended", state=self._state.state.value)
         if self._runner is not None:
             self._runner.close()
@@ -239,23 +228,9 @@ class Supervisor:
             os.close(self._lock)
         # Last: whoever waits for the end of the stream finds everything done.
         self._control.close()
-        if self._wakeup is not None:
-            signal.set_wakeup_fd(-1)
-            for fd in self._wakeup:
-                os.close(fd)
-        self._selector.close()
+        self._loop.close()
 
     # Waiting --------------------------------------------------------------------------------------
-
-    def _register(self, fd: int, events: int, callback: Callback) -> None:
-        try:
-            self._selector.modify(fd, events, callback)
-        except KeyError:
-            self._selector.register(fd, events, callback)
-
-    def _unregister(self, fd: int) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(fd)
 
     def _timeout(self) -> float | None:
         dues = [self._state.deadline, self._clean_at]
@@ -271,27 +246,17 @@ class Supervisor:
         monitor = self._monitor
         due = monitor.next_due() if monitor is not None else None
         if monitor is not None and due is not None and now >= due:
-            self._heed(monitor, monitor.on_timer(now))
+            probe = monitor.probe
+            fd = probe.sock.fileno() if probe is not None else -1
+            found = monitor.on_timer(now)
+            if monitor.probe is not probe:
+                self._loop.unregister(fd)  # it timed out and is closed
+            self._heed(monitor, found)
         if now >= self._clean_at:
             self._clean_at = now + self.spec.logs.cleanup_interval
             self._clean()
 
-    def _catch_signals(self) -> None:
-        read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._wakeup = (read_end, write_end)
-        # A full pipe means that it will wake anyway: nothing is lost by not warning.
-        signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(signum, lambda *_: None)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        self._register(read_end, selectors.EVENT_READ, self._on_signals)
-
-    def _on_signals(self, _: int) -> None:
-        assert self._wakeup is not None
-        try:
-            numbers = set(os.read(self._wakeup[0], 4096))
-        except BlockingIOError:
-            return
+    def _on_signals(self, numbers: set[int]) -> None:
         for signum in numbers - {signal.SIGCHLD}:
             self._log.event("signal", signal=signal.Signals(signum).name)
         if numbers & {signal.SIGTERM, signal.SIGINT}:
@@ -323,8 +288,8 @@ class Supervisor:
         code = process.reap(child.pid) if child.ours else None
         self._drain()
         for source in runner.output.sources():
-            self._unregister(source)
-        self._unregister(child.pidfd)
+            self._loop.unregister(source)
+        self._loop.unregister(child.pidfd)
         child.close()
         if self._monitor is not None:
             self._drop_probe(self._monitor)
@@ -344,7 +309,7 @@ class Supervisor:
         assert runner is not None
         left = runner.sweep(finish)
         code = process.reap(finish.pid)
-        self._unregister(finish.pidfd)
+        self._loop.unregister(finish.pidfd)
         finish.close()
         self._finish = None
         ok = code == 0 and not left
@@ -355,9 +320,9 @@ class Supervisor:
         runner = self._runner
         assert runner is not None
         if not child.ours:
-            self._register(child.pidfd, selectors.EVENT_READ, lambda _: self._end_child())
+            self._loop.register(child.pidfd, READ, lambda _: self._end_child())
         for source in runner.output.sources():
-            self._register(source, selectors.EVENT_READ, self._drainer(source))
+            self._loop.register(source, READ, self._drainer(source))
 
         def members() -> list[process.ProcStat]:
             if not self.spec.is_bot:
@@ -407,7 +372,7 @@ class Supervisor:
         probe = monitor.probe
         if probe is None:
             return
-        self._register(
+        self._loop.register(
             probe.sock.fileno(),
             probe.events,
             lambda _: self._on_probe(monitor, probe.sock.fileno()),
@@ -416,12 +381,12 @@ class Supervisor:
     def _on_probe(self, monitor: Monitor, fd: int) -> None:
         found = monitor.on_probe_ready(time.monotonic())
         if monitor.probe is None:
-            self._unregister(fd)
+            self._loop.unregister(fd)
         self._heed(monitor, found)
 
     def _drop_probe(self, monitor: Monitor) -> None:
         if monitor.probe is not None:
-            self._unregister(monitor.probe.sock.fileno())
+            self._loop.unregister(monitor.probe.sock.fileno())
 
     # Deciding and performing ----------------------------------------------------------------------
 
@@ -504,71 +469,24 @@ class Supervisor:
     # Telling --------------------------------------------------------------------------------------
 
     def describe(self) -> Message:
-        """Say where the instance stands, for the registry's readers and the control channel."""
-        s = self._state
-        return {
-            "instance_id": self.spec.instance_id,
-            "state": s.state.value,
-            "want_up": s.want_up,
-            "pid": os.getpid(),
-            "bot_pid": self._child.pid if self._child is not None else None,
-            "web_host": self.spec.web_host,
-            "web_port": self.web_port,
-            "started_at": self.started_at,
-            "restarts": s.total_restarts,
-            "reason": s.reason,
-            "exit_code": s.exit_code,
-            "orders_unsettled": s.unsettled and not s.state.has_child,
-            "permanent": s.permanent,
-            "next_try_s": (
-                max(0.0, round(s.deadline - time.monotonic(), 1))
-                if s.deadline is not None and s.state in (State.BACKOFF, State.FATAL)
-                else None
-            ),
-        }
+        """Say where the instance stands."""
+        return describe(
+            self.spec,
+            self._state,
+            bot_pid=self._child.pid if self._child is not None else None,
+            web_port=self.web_port,
+            started_at=self.started_at,
+        )
 
     def _publish(self, before: SupervisorState) -> None:
-        """Write what changed to the log, the registry and whoever watches."""
         now = self._state
-        if now.state is not before.state:
-            level = "error" if now.state is State.FATAL else "info"
-            fields = {"from": before.state.value, "to": now.state.value, "reason": now.reason}
-            self._log.event("state_changed", level, **fields)
         if now.state is State.EXITED and before.state is not State.EXITED and self._keep_desired:
-            try:
-                Desired(self.root).remove(self.spec.instance_id)
-            except (GridfleetError, OSError) as error:
-                self._log.event("desired_failed", "error", error=str(error))
-        self._update_registry(
-            status=now.state.value,
-            bot_pid=self._child.pid if self._child is not None else None,
-            restarts=now.total_restarts,
-            reason=now.reason,
-            exit_code=now.exit_code,
-            orders_unsettled=now.unsettled and not now.state.has_child,
-        )
-        if (now.state, now.total_restarts) != (before.state, before.total_restarts):
-            message = {"event": "state", **self.describe()}
-            self._control.broadcast(message)
-            if self._observe is not None:
-                self._observe(message)
-
-    def _update_registry(self, **fields: Any) -> None:
-        if all(key in self._published and self._published[key] == fields[key] for key in fields):
-            return
-        try:
-            self.registry.update(self.spec.instance_id, **fields)
-        except (GridfleetError, OSError) as error:
-            self._log.event("registry_failed", "error", error=str(error))
-        else:
-            self._published.update(fields)
+            self._teller.drop_desired(self.root)
+        self._teller.changed(before, now, self.describe())
 
     def _clean(self) -> None:
         """Old logs go; a control socket that somebody removed comes back."""
-        logs = self.spec.logs
-        done = clean_up(Path(logs.log_dir), logs.retention_days, logs.max_mb)
-        if done.days:
-            self._log.event("logs_cleaned", days=list(done.days), freed=done.freed)
+        self._teller.clean(self.spec)
         with contextlib.suppress(OSError):
             if self._control.reopen_if_lost():
                 self._log.event("control_reopened", "warning")
@@ -632,16 +550,14 @@ class Supervisor:
         except (GridfleetError, OSError) as error:
             self._log.event("spec_refused", "error", error=str(error))
             return
-        self._published.clear()
+        self._teller.forget_record()
         self._accept_spec(spec)
 
     def _accept_spec(self, spec: ChildSpec) -> None:
         """Keep the accepted config, private, as what the bot and the next supervisor read."""
         publish(self.run_dir / "config.json", spec.config_text)
         publish(self.run_dir / "spec.json", spec.to_json())
-        if spec.logs.log_dir != self.spec.logs.log_dir:
-            self._log.close()
-            self._log.log_dir = Path(spec.logs.log_dir)
+        self._teller.use_log_dir(Path(spec.logs.log_dir))
         self.spec = spec
         self._policy = RestartPolicy.of(spec)
         self._make_runner()

@@ -260,6 +260,22 @@ def test_a_sick_answer_is_unhealthy_and_never_a_restart(fleet: ToyFleet) -> None
     assert fleet.bot_pid() == bot
 
 
+def test_a_page_that_never_answers_is_unhealthy_and_never_a_restart(fleet: ToyFleet) -> None:
+    """Probes that time out one after another cost nothing but their own sockets."""
+    fleet.start(fleet.spec(health={"timeout": 0.1, "interval": 0.1}))
+    bot, supervisor = fleet.bot_pid(), fleet.supervisor_pid()
+    (fleet.folder() / "silent").touch()
+    fleet.wait_status("UNHEALTHY")
+    assert "no answer within 0.1 s" in fleet.record()["reason"]
+    before = len(list(Path(f"/proc/{supervisor}/fd").iterdir()))
+    deadline = time.monotonic() + 3.0
+    wait_for(lambda: time.monotonic() > deadline)
+    assert len(list(Path(f"/proc/{supervisor}/fd").iterdir())) <= before + 1
+    (fleet.folder() / "silent").unlink()
+    fleet.wait_status("RUNNING")
+    assert (fleet.bot_pid(), fleet.supervisor_pid()) == (bot, supervisor)
+
+
 def test_a_program_that_says_it_is_stuck_is_restarted(fleet: ToyFleet) -> None:
     """`live: false`, as often in a row as the config says."""
     fleet.start(fleet.spec(health={"failures": 2}))

@@ -55,6 +55,8 @@ class Toy:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                while (toy.run_dir / "silent").exists():
+                    time.sleep(0.02)
                 status, body = toy.health()
                 data = json.dumps(body).encode()
                 self.send_response(status)

@@ -1,0 +1,128 @@
+"""What a supervisor tells the world: its daemon.log, its record in the registry, its watchers.
+
+Nothing here raises: a full disk or a busy registry costs a line, never supervision. A record is
+written only when it changes. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.control import ControlServer, Message
+from core.desired import Desired
+from core.errors import GridfleetError
+from core.instance_manager import InstanceRegistry
+from core.log_files import JsonLineLog, clean_up
+from core.spec import ChildSpec
+from core.supervision_types import State, SupervisorState
+
+
+class Teller:
+    """One instance's voice."""
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        registry: InstanceRegistry,
+        control: ControlServer,
+        observe: Callable[[Message], None] | None,
+    ) -> None:
+        self._id = spec.instance_id
+        self._registry = registry
+        self._control = control
+        self._observe = observe
+        self._written: dict[str, Any] = {}
+        self.log = JsonLineLog(
+            Path(spec.logs.log_dir), static={"instance": spec.instance_id, "pid": os.getpid()}
+        )
+
+    def use_log_dir(self, log_dir: Path) -> None:
+        """Write the next line of daemon.log there."""
+        if log_dir != self.log.log_dir:
+            self.log.close()
+            self.log.log_dir = log_dir
+
+    def changed(self, before: SupervisorState, s: SupervisorState, message: Message) -> None:
+        """Write what changed to the log and the registry, and tell whoever watches."""
+        if s.state is not before.state:
+            level = "error" if s.state is State.FATAL else "info"
+            fields = {"from": before.state.value, "to": s.state.value, "reason": s.reason}
+            self.log.event("state_changed", level, **fields)
+        self.record(
+            status=s.state.value,
+            bot_pid=message["bot_pid"],
+            restarts=s.total_restarts,
+            reason=s.reason,
+            exit_code=s.exit_code,
+            orders_unsettled=message["orders_unsettled"],
+        )
+        if (s.state, s.total_restarts) != (before.state, before.total_restarts):
+            event = {"event": "state", **message}
+            self._control.broadcast(event)
+            if self._observe is not None:
+                self._observe(event)
+
+    def record(self, **fields: Any) -> None:
+        """Change the record, if these fields are not in it already."""
+        missing = object()
+        if all(self._written.get(key, missing) == value for key, value in fields.items()):
+            return
+        try:
+            self._registry.update(self._id, **fields)
+        except (GridfleetError, OSError) as error:
+            self.log.event("registry_failed", "error", error=str(error))
+        else:
+            self._written.update(fields)
+
+    def forget_record(self) -> None:
+        """Somebody else wrote the record: write it whole the next time."""
+        self._written.clear()
+
+    def drop_desired(self, root: Path) -> None:
+        """Note that it should not run any more."""
+        try:
+            Desired(root).remove(self._id)
+        except (GridfleetError, OSError) as error:
+            self.log.event("desired_failed", "error", error=str(error))
+
+    def clean(self, spec: ChildSpec) -> None:
+        """Delete old logs."""
+        logs = spec.logs
+        try:
+            done = clean_up(Path(logs.log_dir), logs.retention_days, logs.max_mb)
+        except OSError as error:
+            self.log.event("cleaning_failed", "error", error=str(error))
+            return
+        if done.days:
+            self.log.event("logs_cleaned", days=list(done.days), freed=done.freed)
+
+
+def describe(
+    spec: ChildSpec, s: SupervisorState, *, bot_pid: int | None, web_port: int, started_at: str
+) -> Message:
+    """Say where an instance stands, for the control channel and its watchers."""
+    waits = s.state in (State.BACKOFF, State.FATAL) and s.deadline is not None
+    return {
+        "instance_id": spec.instance_id,
+        "state": s.state.value,
+        "want_up": s.want_up,
+        "pid": os.getpid(),
+        "bot_pid": bot_pid,
+        "web_host": spec.web_host,
+        "web_port": web_port,
+        "started_at": started_at,
+        "restarts": s.total_restarts,
+        "reason": s.reason,
+        "exit_code": s.exit_code,
+        "orders_unsettled": s.unsettled and not s.state.has_child,
+        "permanent": s.permanent,
+        "next_try_s": (
+            max(0.0, round(s.deadline - time.monotonic(), 1))
+            if waits and s.deadline is not None
+            else None
+        ),
+    }
