@@ -13,6 +13,7 @@ from core.errors import ConfigError
 from core.model import (
     AdjustGrid,
     CommandResult,
+    Instrument,
     LotsPolicy,
     Order,
     Outcome,
@@ -68,7 +69,7 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         spec=spec,
         lots=command.lots,
         fee=engine.instrument.maker_fee,
-        lot_minimum=engine.instrument.min_quantity,
+        lot_minimum=_lot_minimum(spec, engine.instrument),
     )
     candidate = _applied(engine, pending)
     wanted = engine.desired(candidate)
@@ -112,7 +113,7 @@ def adjust_to_config(engine: Engine) -> str:
         spec=spec,
         lots=LotsPolicy.CARRY,
         fee=instrument.maker_fee,
-        lot_minimum=instrument.min_quantity,
+        lot_minimum=_lot_minimum(spec, instrument),
     )
     engine.record(("source", source), ("adjust_begin", journal.encode_pending(pending)))
     return "adjusting"
@@ -147,6 +148,11 @@ def _adjusted_spec(
     )
     faults = spec_faults(spec, engine.settings.max_position, engine.instrument)
     return (None, faults) if faults else (spec, ())
+
+
+def _lot_minimum(spec: GridSpec, instrument: Instrument) -> Decimal:
+    """The smallest lot that can be closed on its own anywhere in this grid (GRID.md 3, 7)."""
+    return max(instrument.min_quantity, instrument.min_notional / spec.levels[0])
 
 
 def _applied(engine: Engine, pending: PendingAdjust) -> Book:

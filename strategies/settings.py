@@ -47,8 +47,9 @@ class GridRequest:
 
     def fingerprint(self) -> str:
         """Name the config's own range: when it changes, an adjusted range ends (GRID.md 7)."""
-        parts = (self.lower, self.upper, self.price_range, self.num, self.mode.value)
-        return "/".join("-" if p is None else str(p) for p in (*parts, self.kind.value))
+        prices = (self.lower, self.upper, self.price_range)
+        parts = ["-" if price is None else plain(price) for price in prices]
+        return "/".join((*parts, str(self.num), self.mode.value, self.kind.value))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -247,9 +247,8 @@ class World:
     def pnl(self) -> PnL:
         return pnl(self.grid, self.exchange.last)
 
-    @property
-    def state(self) -> RunState:
-        return self.engine.state
+    def is_in(self, state: RunState) -> bool:
+        return self.engine.state is state
 
     def slot(self, order: Order) -> str:
         known = self.store.load_order(order.client_order_id)

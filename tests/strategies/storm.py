@@ -64,7 +64,7 @@ class WatchedStore(Database):
             raise CrashError
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:  # type: ignore[override]  # a context manager still
+    def transaction(self) -> Iterator[None]:
         self.burn()
         with super().transaction():
             yield
@@ -155,7 +155,7 @@ class Storm:
         """Let everything that was held back or lost come to light, then hold the oracles to it."""
         exchange = self.exchange
         for faults in (exchange.place_faults, exchange.cancel_faults, exchange.fetch_faults):
-            faults.clear()  # type: ignore[attr-defined]  # a tuple of unlike deques
+            faults.clear()
         exchange.before_cancel = None
         exchange.margin_is_short = False
         exchange.deliver = _now

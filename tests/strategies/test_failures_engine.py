@@ -5,13 +5,17 @@ Each test is the story of one row: the trouble, then what the engine makes of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from fakes import CrashError, Fault
 from grid_world import World, make_instrument, make_settings
 
 from core.errors import (
+    ConfigError,
     ExchangeError,
     OutcomeUnknown,
     Rejected,
@@ -19,7 +23,7 @@ from core.errors import (
     Retryable,
     StoreError,
 )
-from core.model import FeedGap, GridType, OrderStatus, Outcome, RunState, Side
+from core.model import FeedGap, GridType, Order, OrderStatus, Outcome, RunState, Side, StopBot
 from database.db import Database
 from strategies import ending
 from strategies.order_desk import MARGIN_PAUSE_S
@@ -201,7 +205,7 @@ def test_failure_11_a_stop_ends_stopped_and_says_so() -> None:
     world = limited()
     world.go(102)
     assert world.stop(reason="user") == 0
-    assert world.state is RunState.STOPPED
+    assert world.is_in(RunState.STOPPED)
     assert world.own() == []
     assert world.engine.orders_left == 0
 
@@ -262,7 +266,7 @@ def test_failure_15_a_log_line_with_any_argument_cannot_stop_a_stop() -> None:
     """The stop goes through with reasons that no format string would survive."""
     world = limited()
     assert world.stop(reason="100 % {of} %s %(x)d \\ ✓") == 0
-    assert world.state is RunState.STOPPED
+    assert world.is_in(RunState.STOPPED)
     assert any(event == "stopping" for event, _ in world.log)
 
 
@@ -380,10 +384,10 @@ def test_failure_20_nothing_is_placed_before_the_first_snapshot() -> None:
     world.exchange.fetch_faults.extend([Retryable("down")] * 3)
     world.boot()
     assert world.asked() == []
-    assert world.state is RunState.STARTING
+    assert world.is_in(RunState.STARTING)
     world.settle(patience_s=5)
     assert world.asked()
-    assert world.state is RunState.RUNNING
+    assert world.is_in(RunState.RUNNING)
 
 
 def test_failure_21_the_stream_and_the_poll_race_to_one_order() -> None:
@@ -417,8 +421,6 @@ def test_failure_22_a_precision_reject_is_final_and_loud(reason: RejectReason) -
 
 def test_failure_23_too_small_a_quantity_is_refused_at_the_start() -> None:
     """A grid whose orders are too small never starts with fewer levels: it says why."""
-    from core.errors import ConfigError
-
     instrument = make_instrument(min_quantity="2")
     world = World(make_settings(), 105, instrument=instrument, boot=False)
     with pytest.raises(ConfigError, match="the exchange wants at least 2"):
@@ -460,12 +462,12 @@ class Failing(Database):
         super().__init__(":memory:")
         self.full = False
 
-    def append_event(self, kind, payload, time):  # type: ignore[no-untyped-def]  # as above
+    def append_event(self, kind: str, payload: Mapping[str, Any], time: datetime) -> int:
         if self.full:
             raise StoreError("disk full")
         return super().append_event(kind, payload, time)
 
-    def save_order(self, order):  # type: ignore[no-untyped-def]  # as above
+    def save_order(self, order: Order) -> None:
         if self.full:
             raise StoreError("disk full")
         super().save_order(order)
@@ -582,14 +584,8 @@ def test_failure_32_a_margin_reject_holds_entries_and_never_exits() -> None:
 def test_shut_down_is_what_the_loop_does_at_its_end() -> None:
     """`ending.shut_down` keeps the orders when told so, and says that none is left over."""
     world = limited()
-    world.engine.post_command(_stop_keeping())
+    world.post(StopBot(keep_orders=True))
     world.engine.step(0.0)
     assert world.engine.stop_request is not None
     assert ending.shut_down(world.engine, world.engine.stop_request) == 0
     assert world.orders() == START
-
-
-def _stop_keeping():  # type: ignore[no-untyped-def]  # as above
-    from core.model import StopBot
-
-    return StopBot(keep_orders=True)

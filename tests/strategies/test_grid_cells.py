@@ -215,7 +215,7 @@ def test_a_round_trip_in_parts() -> None:
     assert state.totals.closed_cells == 1
     assert state.position == 0
     assert state.totals.grid == D("0.96")
-    assert (state.totals.trend, state.totals.fees) == (0, D("0.04"))
+    assert (state.totals.trend, state.totals.fees) == (D(0), D("0.04"))
 
 
 def test_a_fill_beyond_the_lot_is_a_lot_of_its_own() -> None:
@@ -363,7 +363,7 @@ def test_dust_leaves_its_cell_open_for_a_full_order() -> None:
     instrument = replace(TICK, min_notional=D(20))
     state = on_fill(start(NEUTRAL, "103"), fill(Side.BUY, "102", "0.1"), "1.e2", 1)
     orders = desired_orders(state, D("102.5"), instrument, max_position=None)
-    assert [(o.leg, o.quantity) for o in orders if o.price == 102] == [(Leg.ENTRY, 1)]
+    assert [(o.leg, o.quantity) for o in orders if o.price == 102] == [(Leg.ENTRY, D(1))]
     assert not any(o.leg is Leg.EXIT for o in orders)
 
 
@@ -371,15 +371,15 @@ def test_between_turning_prices_nothing_changes() -> None:
     """The orders wanted are the same at every price strictly between two turning prices."""
     for kind in GridType:
         state = start(kind, "102")
-        for limit in (None, "2"):
+        for limit in (None, D(2)):
             at = D("102.5")
-            orders = desired_orders(state, at, TICK, max_position=limit and D(limit))
+            orders = desired_orders(state, at, TICK, max_position=limit)
             turns = turning_prices(state, orders, {})
             low = max((p for p in turns if p <= at), default=D(1))
             high = min((p for p in turns if p >= at), default=D(999))
             for share in ("0.1", "0.5", "0.9"):
                 price = low + (high - low) * D(share)
-                again = desired_orders(state, price, TICK, max_position=limit and D(limit))
+                again = desired_orders(state, price, TICK, max_position=limit)
                 assert again == orders
                 assert not cells_to_wake(state, price)
 
