@@ -107,7 +107,7 @@ def paper_source(
     if paper.feed == "csv":
         if paper.file is None:
             raise ConfigError("exchange_config.paper.file: missing, expected a candle file")
-        funding = ()
+        funding: tuple[tuple[int, Decimal], ...] = ()
         if paper.funding_file is not None:
             funding = read_funding(base / paper.funding_file, config.symbol)
         return CandleSource(base / paper.file, funding)

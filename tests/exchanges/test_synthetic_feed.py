@@ -9,10 +9,11 @@ import pytest
 from paper_world import D
 
 from core.model import Side
-from exchanges.factory import FUNDING_RATE, VOLATILITY
+from exchanges.factory import VOLATILITY
 from exchanges.price_feed import Vertex
 from exchanges.synthetic_feed import SyntheticSource
 
+FUNDING_RATE = D("0.0001")
 PINNED_BEGINNING = ["150.00", "149.94", "150.01", "150.08", "150.08", "150.11"]
 PINNED_LATER = ["149.90", "147.99", "148.89"]  # after 500, 1000 and 2000 seconds
 
