@@ -1,13 +1,11 @@
 """The supervisor's loop: wait, turn what happened into an event, decide, perform.
 
 What lives here: one process's life as supervisor of one instance. It holds `.supervisor.lock`,
-keeps the registry's record and daemon.log, and owns the only `wait()` of the process. What follows
-from an event is `core.supervision.decide`'s; how a child is run is `core.child`'s.
+keeps the registry's record and the control channel. What follows from an event is
+`core.supervision.decide`'s; how a child is kept is `core.keeper`'s.
 
 Rules it keeps:
 - one thread, one selector, no polling: it sleeps until a descriptor or the next timer is ready;
-- an exit becomes an event only after the group is empty and the child is reaped, so a successor
-  never meets its predecessor;
 - a full disk or a busy registry costs a line in a log, never supervision.
 Standard library only.
 """
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import signal
 import time
 import traceback
@@ -27,17 +24,15 @@ from pathlib import Path
 from typing import assert_never
 
 from core import pidfile, process
-from core.child import ChildRunner, LeftoversError
 from core.control import ControlServer, Message, Peer
-from core.desired import Desired, Wanted
+from core.desired import Wanted
 from core.errors import PERMANENT_EXIT_CODES, ExitCode, GridfleetError
 from core.files import make_private_dir, publish
 from core.identity import identify, read_pid_file
 from core.instance_manager import InstanceRegistry
-from core.loop import READ, Callback, Loop
-from core.monitor import Monitor, Notice
+from core.keeper import Keeper, may_have_left_orders
+from core.loop import Loop
 from core.paths import run_dir
-from core.process import Child, SpawnError
 from core.spec import ChildSpec
 from core.supervision import decide
 from core.supervision_types import (
@@ -45,12 +40,8 @@ from core.supervision_types import (
     Adopt,
     Deadline,
     Event,
-    Exited,
-    Finished,
-    Healthy,
     Kill,
     KillFinish,
-    OrdersLeft,
     Restart,
     RestartPolicy,
     Spawn,
@@ -109,10 +100,7 @@ class Supervisor:
         )
         self._teller = Teller(spec, self.registry, self._control, observe)
         self._log = self._teller.log
-        self._runner: ChildRunner | None = None
-        self._child: Child | None = None
-        self._finish: Child | None = None
-        self._monitor: Monitor | None = None
+        self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed)
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
         self._lock: int | None = None
@@ -141,7 +129,7 @@ class Supervisor:
         if to_stop:
             self.web_port = int(before.get("web_port") or 0)
             self.registry.update(self.spec.instance_id, pid=os.getpid())
-            self._make_runner()
+            self._use(self.spec)
         else:
             self.web_port = self.registry.claim(self.spec, started_at=self.started_at)
             self._accept_spec(self.spec)
@@ -169,15 +157,15 @@ class Supervisor:
         A live bot is adopted. `first` is what the user asked: Start, or Stop for an instance
         whose supervisor died.
         """
-        assert self._runner is not None
         try:
-            live = self._runner.find_live()
-            if live is not None:
-                self._child = live
+            if self._keeper.find():
                 self._state = replace(self._state, total_restarts=self._restarts_before)
                 self._feed(Adopt())
             else:
-                self._note_leftovers(self._runner)
+                self._keeper.end_leftovers()
+                record = self.registry.get(self.spec.instance_id) or {}
+                unsettled = may_have_left_orders(self.run_dir, record)
+                self._state = replace(self._state, unsettled=unsettled)
             self._feed(first or Start())
             while not self._is_done():
                 self._loop.turn(self._timeout())
@@ -208,19 +196,14 @@ class Supervisor:
 
     def _close(self) -> None:
         """Give everything back; what a detached supervisor leaves running keeps its files."""
-        lives = self._child is not None
-        if self._monitor is not None:
-            self._monitor.close()
+        lives = self._keeper.child_pid is not None
         with contextlib.suppress(OSError):
             pidfile.remove_pid(self.run_dir / pidfile.DAEMON_PID)
             if not lives:
                 pidfile.remove_pid(self.run_dir / pidfile.BOT_PID)
         self._teller.record(pid=None, **({} if lives else {"bot_pid": None}))
         self._log.event("supervisor_ended", state=self._state.state.value)
-        if self._runner is not None:
-            self._runner.close()
-        if self._child is not None:
-            self._child.close()
+        self._keeper.close()
         self._log.close()
         if self._lock is not None:
             self._control.unbind()  # while the lock is ours: the next one binds the same name
@@ -233,9 +216,7 @@ class Supervisor:
     # Waiting --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        dues = [self._state.deadline, self._clean_at]
-        if self._monitor is not None:
-            dues.append(self._monitor.next_due())
+        dues = (self._state.deadline, self._clean_at, self._keeper.next_due())
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -243,15 +224,7 @@ class Supervisor:
         now = time.monotonic()
         if self._state.deadline is not None and now >= self._state.deadline:
             self._feed(Deadline())
-        monitor = self._monitor
-        due = monitor.next_due() if monitor is not None else None
-        if monitor is not None and due is not None and now >= due:
-            probe = monitor.probe
-            fd = probe.sock.fileno() if probe is not None else -1
-            found = monitor.on_timer(now)
-            if monitor.probe is not probe:
-                self._loop.unregister(fd)  # it timed out and is closed
-            self._heed(monitor, found)
+        self._keeper.on_timer(now)
         if now >= self._clean_at:
             self._clean_at = now + self.spec.logs.cleanup_interval
             self._clean()
@@ -263,130 +236,7 @@ class Supervisor:
             self._feed(Stop())
         if signal.SIGHUP in numbers:
             self._reload()
-        self._reap()
-
-    # Children -------------------------------------------------------------------------------------
-
-    def _reap(self) -> None:
-        """Reap every child that has ended; the only wait() of this process."""
-        while (pid := process.peek_exited()) is not None:
-            if self._child is not None and self._child.ours and pid == self._child.pid:
-                self._end_child()
-            elif self._finish is not None and pid == self._finish.pid:
-                self._end_finish()
-            else:
-                process.reap(pid)  # an orphan that was reparented to us
-
-    def _end_child(self) -> None:
-        """Empty the ended child's group, reap it, and only then say that it exited."""
-        child, runner = self._child, self._runner
-        assert child is not None
-        assert runner is not None
-        left = runner.sweep(child)  # before the reaping: until then nobody can reuse the number
-        if left:
-            self._log.event("group_not_empty", "error", pids=[member.pid for member in left])
-        code = process.reap(child.pid) if child.ours else None
-        self._drain()
-        for source in runner.output.sources():
-            self._loop.unregister(source)
-        self._loop.unregister(child.pidfd)
-        child.close()
-        if self._monitor is not None:
-            self._drop_probe(self._monitor)
-            self._monitor.close()
-            self._monitor = None
-        self._child = None
-        code, orders, cause = runner.judge_exit(child, code)
-        with contextlib.suppress(OSError):
-            pidfile.remove_pid(self.run_dir / pidfile.BOT_PID)
-        level = "info" if code == 0 else "error"
-        self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
-        self._feed(Exited(code, orders, random.random(), cause if code else ""))
-
-    def _end_finish(self) -> None:
-        finish, runner = self._finish, self._runner
-        assert finish is not None
-        assert runner is not None
-        left = runner.sweep(finish)
-        code = process.reap(finish.pid)
-        self._loop.unregister(finish.pidfd)
-        finish.close()
-        self._finish = None
-        ok = code == 0 and not left
-        self._log.event("finish_ended", "info" if ok else "error", code=code)
-        self._feed(Finished(ok))
-
-    def _watch(self, child: Child, *, is_ready: bool) -> None:
-        runner = self._runner
-        assert runner is not None
-        if not child.ours:
-            self._loop.register(child.pidfd, READ, lambda _: self._end_child())
-        for source in runner.output.sources():
-            self._loop.register(source, READ, self._drainer(source))
-
-        def members() -> list[process.ProcStat]:
-            if not self.spec.is_bot:
-                return runner.members(child)
-            stat = process.read_stat(child.pid)  # our bot has no children: one file instead of all
-            return [] if stat is None else [stat]
-
-        self._monitor = Monitor(
-            self.spec, self.run_dir, self.web_port, child, is_ready=is_ready, members=members
-        )
-
-    def _drainer(self, source: int) -> Callback:
-        runner = self._runner
-        assert runner is not None
-        return lambda _: void(runner.output.drain(source))
-
-    def _drain(self) -> None:
-        """Take the last lines out of the FIFOs; bounded, for who knows who else writes."""
-        if self._runner is not None:
-            for source in self._runner.output.sources():
-                for _ in range(64):
-                    if not self._runner.output.drain(source):
-                        break
-
-    def _note_leftovers(self, runner: ChildRunner) -> None:
-        """End what a dead bot left running, and remember that it may have left orders."""
-        found = runner.clear_leftovers()
-        if found:
-            self._log.event("leftovers_ended", "warning", pids=found)
-        record = self.registry.get(self.spec.instance_id) or {}
-        # bot.pid goes when a supervisor sees the bot end: still there, nobody saw it.
-        if (self.run_dir / pidfile.BOT_PID).exists() or record.get("orders_unsettled"):
-            self._state = replace(self._state, unsettled=True)
-
-    # Health ---------------------------------------------------------------------------------------
-
-    def _heed(self, monitor: Monitor, found: list[Event | Notice]) -> None:
-        for item in found:
-            if isinstance(item, Notice):
-                self._log.event(item.event, "warning", detail=item.detail)
-            elif self._monitor is monitor:
-                self._feed(item)
-        if self._monitor is monitor:
-            self._arm_probe(monitor)
-
-    def _arm_probe(self, monitor: Monitor) -> None:
-        probe = monitor.probe
-        if probe is None:
-            return
-        self._loop.register(
-            probe.sock.fileno(),
-            probe.events,
-            lambda _: self._on_probe(monitor, probe.sock.fileno()),
-        )
-
-    def _on_probe(self, monitor: Monitor, fd: int) -> None:
-        found = monitor.on_probe_ready(time.monotonic())
-        if monitor.probe is None:
-            self._loop.unregister(fd)
-        self._heed(monitor, found)
-
-    def _drop_probe(self, monitor: Monitor) -> None:
-        if monitor.probe is not None:
-            self._loop.unregister(monitor.probe.sock.fileno())
+        self._keeper.reap()
 
     # Deciding and performing ----------------------------------------------------------------------
 
@@ -406,65 +256,21 @@ class Supervisor:
     def _perform(self, action: Action) -> None:
         match action:
             case Spawn():
-                self._spawn()
+                if self._next_spec is not None:
+                    self._take_spec(self._next_spec)
+                self._keeper.spawn()
             case Watch():
-                assert self._child is not None
-                self._log.event("child_adopted", child=self._child.pid)
-                self._watch(self._child, is_ready=True)
+                self._keeper.watch_adopted()
             case Terminate():
-                self._terminate(action)
+                self._keeper.terminate(action, close_positions=self._close_positions)
             case Kill():
-                if self._child is not None and self._runner is not None:
-                    self._log.event("child_killed", "warning", child=self._child.pid)
-                    self._runner.kill(self._child)
+                self._keeper.kill()
             case StartFinish():
-                self._start_finish()
+                self._keeper.start_finish()
             case KillFinish():
-                if self._finish is not None and self._runner is not None:
-                    self._log.event("finish_killed", "error", child=self._finish.pid)
-                    self._runner.kill(self._finish)
+                self._keeper.kill_finish()
             case _:
                 assert_never(action)
-
-    def _spawn(self) -> None:
-        if self._next_spec is not None:
-            self._take_spec(self._next_spec)
-        assert self._runner is not None
-        try:
-            child = self._runner.spawn()
-        except (SpawnError, LeftoversError, OSError) as error:
-            self._log.event("spawn_failed", "error", error=str(error))
-            self._events.append(Exited(process.EXEC_FAILED, OrdersLeft.UNTOUCHED, random.random()))
-            return
-        self._child = child
-        self._log.event("child_started", child=child.pid, program=self.spec.argv[0])
-        self._watch(child, is_ready=False)
-        if self.spec.health.check == "none":
-            self._events.append(Healthy())
-
-    def _terminate(self, action: Terminate) -> None:
-        assert self._child is not None
-        assert self._runner is not None
-        self._log.event("child_stopping", child=self._child.pid, cause=action.cause.value)
-        try:
-            self._runner.terminate(
-                self._child,
-                action.cause,
-                keep_orders=action.keep_orders,
-                close_positions=self._close_positions,
-            )
-        except OSError as error:
-            self._log.event("stop_note_failed", "error", error=str(error))
-
-    def _start_finish(self) -> None:
-        assert self._runner is not None
-        try:
-            self._finish = self._runner.start_finish()
-        except (SpawnError, LeftoversError, OSError) as error:
-            self._log.event("finish_failed", "error", error=str(error))
-            self._events.append(Finished(ok=False))
-            return
-        self._log.event("finish_started", child=self._finish.pid)
 
     # Telling --------------------------------------------------------------------------------------
 
@@ -473,7 +279,7 @@ class Supervisor:
         return describe(
             self.spec,
             self._state,
-            bot_pid=self._child.pid if self._child is not None else None,
+            bot_pid=self._keeper.child_pid,
             web_port=self.web_port,
             started_at=self.started_at,
         )
@@ -504,11 +310,16 @@ class Supervisor:
         if op not in ("status", "start", "stop", "restart", "reload", "detach"):
             peer.send({"ok": False, "error": f"unknown op {str(op)[:40]!r}"})
             return
+        if isinstance(request.get("spec"), str):
+            try:
+                self._next_spec = self._own_spec(request["spec"])
+            except (ValueError, KeyError, TypeError) as error:
+                peer.send({"ok": False, "error": f"not a spec: {error}"[:200]})
+                return
         # The answer first: what follows from the command reaches a watcher after it.
         peer.send({"ok": True, **self.describe()})
         match op:
             case "start":
-                self._offer_spec(request)
                 self.started_at = str(request.get("started_at") or self.started_at)
                 self._want()
                 self._feed(Start())
@@ -516,16 +327,17 @@ class Supervisor:
                 self._close_positions = request.get("close_positions") is True
                 self._feed(Stop(keep_orders=request.get("keep_orders") is True))
             case "restart":
-                self._offer_spec(request)
                 self._feed(Restart())
             case "reload":
                 self._reload()
             case "detach":
                 self._detached = True
 
-    def _offer_spec(self, request: Message) -> None:
-        if isinstance(request.get("spec"), str):
-            self._next_spec = ChildSpec.from_json(request["spec"])
+    def _own_spec(self, text: str) -> ChildSpec:
+        spec = ChildSpec.from_json(text)
+        if spec.instance_id != self.spec.instance_id or spec.root != self.spec.root:
+            raise ValueError("it is another instance's")
+        return spec
 
     def _reload(self) -> None:
         """Read the config file again; a changed one restarts the bot, a bad one changes nothing."""
@@ -545,41 +357,35 @@ class Supervisor:
     def _take_spec(self, spec: ChildSpec) -> None:
         """Switch to a new spec, between two children."""
         self._next_spec = None
+        port = self.web_port
         try:
             self.web_port = self.registry.claim(spec, started_at=self.started_at)
+            self._accept_spec(spec)
         except (GridfleetError, OSError) as error:
+            # The bot goes on as it was last accepted.
+            self.web_port = port
             self._log.event("spec_refused", "error", error=str(error))
-            return
         self._teller.forget_record()
-        self._accept_spec(spec)
 
     def _accept_spec(self, spec: ChildSpec) -> None:
         """Keep the accepted config, private, as what the bot and the next supervisor read."""
         publish(self.run_dir / "config.json", spec.config_text)
         publish(self.run_dir / "spec.json", spec.to_json())
+        self._use(spec)
+
+    def _use(self, spec: ChildSpec) -> None:
+        self._keeper.use(spec, web_port=self.web_port, started_at=self.started_at)
         self._teller.use_log_dir(Path(spec.logs.log_dir))
         self.spec = spec
         self._policy = RestartPolicy.of(spec)
-        self._make_runner()
-
-    def _make_runner(self) -> None:
-        if self._runner is not None:
-            self._runner.close()
-        self._runner = ChildRunner(
-            self.spec, self.run_dir, web_port=self.web_port, started_at=self.started_at
-        )
 
     def _want(self) -> None:
         wanted = Wanted(config_path=self.spec.config_path, started_at=self.started_at)
-        Desired(self.root).enter(self.spec.instance_id, wanted)
+        self._teller.enter_desired(self.root, wanted)
 
 
 Validator = Callable[[str, Path, str], ChildSpec]
 """`(config path, root, instance id) -> spec`; raises ConfigError; see `core.launch`."""
-
-
-def void(_: object) -> None:
-    """Drop a result."""
 
 
 def saved_spec(folder: Path) -> ChildSpec | None:

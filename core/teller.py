@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.control import ControlServer, Message
-from core.desired import Desired
+from core.desired import Desired, Wanted
 from core.errors import GridfleetError
 from core.instance_manager import InstanceRegistry
 from core.log_files import JsonLineLog, clean_up
@@ -81,6 +81,13 @@ class Teller:
     def forget_record(self) -> None:
         """Somebody else wrote the record: write it whole the next time."""
         self._written.clear()
+
+    def enter_desired(self, root: Path, wanted: Wanted) -> None:
+        """Note that it should run."""
+        try:
+            Desired(root).enter(self._id, wanted)
+        except (GridfleetError, OSError) as error:
+            self.log.event("desired_failed", "error", error=str(error))
 
     def drop_desired(self, root: Path) -> None:
         """Note that it should not run any more."""

@@ -1,0 +1,259 @@
+"""One instance's processes inside the loop: started, watched, drained, reaped, and told as events.
+
+What lives here: the joint between `core.child` (how a process is run), `core.monitor` (its signs of
+life) and the loop's descriptors. It decides nothing; everything that happens goes to `feed`.
+
+Rules it keeps: an exit becomes an event only after the group is empty and the child is reaped, so a
+successor never meets its predecessor; the last lines are drained before that; every `wait()` of the
+process is here. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from core import pidfile, process
+from core.child import ChildRunner, LeftoversError
+from core.log_files import JsonLineLog
+from core.loop import READ, Loop
+from core.monitor import Monitor, Notice
+from core.process import Child, ProcStat, SpawnError
+from core.spec import ChildSpec
+from core.supervision_types import Event, Exited, Finished, Healthy, OrdersLeft, Terminate
+
+_LAST_CHUNKS = 64  # 4 MB of last words; who writes more after its end has someone else writing
+
+
+class Keeper:
+    """The child and the finish step of one instance; at most one of the two exists."""
+
+    def __init__(
+        self, run_dir: Path, loop: Loop, log: JsonLineLog, feed: Callable[[Event], None]
+    ) -> None:
+        self._run_dir = run_dir
+        self._loop = loop
+        self._log = log
+        self._feed = feed
+        self._runner: ChildRunner | None = None
+        self._child: Child | None = None
+        self._finish: Child | None = None
+        self._monitor: Monitor | None = None
+
+    @property
+    def child_pid(self) -> int | None:
+        """The living child; None when there is none."""
+        return self._child.pid if self._child is not None else None
+
+    @property
+    def runner(self) -> ChildRunner:
+        assert self._runner is not None  # `use` comes first
+        return self._runner
+
+    def use(self, spec: ChildSpec, *, web_port: int, started_at: str) -> None:
+        """Run this spec from now on; between two children. Errors: OSError, the old one stays."""
+        runner = ChildRunner(spec, self._run_dir, web_port=web_port, started_at=started_at)
+        if self._runner is not None:
+            self._runner.close()
+        self._runner = runner
+
+    # Acting ---------------------------------------------------------------------------------------
+
+    def find(self) -> bool:
+        """Look for a bot that lives already; True when there is one to adopt."""
+        self._child = self.runner.find_live()
+        return self._child is not None
+
+    def end_leftovers(self) -> None:
+        """End what a dead bot left running."""
+        found = self.runner.clear_leftovers()
+        if found:
+            self._log.event("leftovers_ended", "warning", pids=found)
+
+    def watch_adopted(self) -> None:
+        """Watch the bot that was found."""
+        assert self._child is not None
+        self._log.event("child_adopted", child=self._child.pid)
+        self._watch(self._child, is_ready=True)
+
+    def spawn(self) -> None:
+        """Start a child; a failure is told as its exit."""
+        try:
+            child = self.runner.spawn()
+        except (SpawnError, LeftoversError, OSError) as error:
+            self._log.event("spawn_failed", "error", error=str(error))
+            code, left = process.EXEC_FAILED, OrdersLeft.UNTOUCHED
+            self._feed(Exited(code, left, random.random(), str(error)))
+            return
+        self._child = child
+        spec = self.runner.spec
+        self._log.event("child_started", child=child.pid, program=spec.argv[0])
+        self._watch(child, is_ready=False)
+        if spec.health.check == "none":
+            self._feed(Healthy())
+
+    def terminate(self, action: Terminate, *, close_positions: bool) -> None:
+        """Tell the child why, and TERM its group."""
+        assert self._child is not None
+        self._log.event("child_stopping", child=self._child.pid, cause=action.cause.value)
+        try:
+            self.runner.terminate(
+                self._child,
+                action.cause,
+                keep_orders=action.keep_orders,
+                close_positions=close_positions,
+            )
+        except OSError as error:
+            self._log.event("stop_note_failed", "error", error=str(error))
+
+    def kill(self) -> None:
+        """KILL the child's group."""
+        assert self._child is not None
+        self._log.event("child_killed", "warning", child=self._child.pid)
+        self.runner.kill(self._child)
+
+    def start_finish(self) -> None:
+        """Start the finish step; a failure is told as its end."""
+        try:
+            self._finish = self.runner.start_finish()
+        except (SpawnError, LeftoversError, OSError) as error:
+            self._log.event("finish_failed", "error", error=str(error))
+            self._feed(Finished(ok=False))
+            return
+        self._log.event("finish_started", child=self._finish.pid)
+
+    def kill_finish(self) -> None:
+        """KILL the finish step's group."""
+        assert self._finish is not None
+        self._log.event("finish_killed", "error", child=self._finish.pid)
+        self.runner.kill(self._finish)
+
+    # Watching -------------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """When `on_timer` has something to do."""
+        return self._monitor.next_due() if self._monitor is not None else None
+
+    def on_timer(self, now: float) -> None:
+        """Let the monitor do what is due."""
+        monitor = self._monitor
+        if monitor is None:
+            return
+        due = monitor.next_due()
+        if due is None or now < due:
+            return
+        probe = monitor.probe
+        fd = probe.sock.fileno() if probe is not None else -1
+        found = monitor.on_timer(now)
+        if monitor.probe is not probe:
+            self._loop.unregister(fd)  # it timed out and is closed
+        self._heed(monitor, found)
+
+    def reap(self) -> None:
+        """Reap every child that has ended; the only wait() of this process."""
+        while (pid := process.peek_exited()) is not None:
+            if self._child is not None and self._child.ours and pid == self._child.pid:
+                self._end_child(self._child)
+            elif self._finish is not None and pid == self._finish.pid:
+                self._end_finish(self._finish)
+            else:
+                process.reap(pid)  # an orphan that was reparented to us
+
+    def close(self) -> None:
+        """Let go of everything; a child that lives on stays as it is."""
+        if self._monitor is not None:
+            self._monitor.close()
+        if self._child is not None:
+            self._child.close()
+        if self._runner is not None:
+            self._runner.close()
+
+    def _watch(self, child: Child, *, is_ready: bool) -> None:
+        runner = self.runner
+        spec = runner.spec
+        if not child.ours:
+            self._loop.register(child.pidfd, READ, lambda _: self._end_child(child))
+        for source in runner.output.sources():
+            self._loop.register(source, READ, self._drain_once(source))
+
+        def members() -> list[ProcStat]:
+            if not spec.is_bot:
+                return runner.members(child)
+            stat = process.read_stat(child.pid)  # our bot has no children: one file instead of all
+            return [] if stat is None else [stat]
+
+        self._monitor = Monitor(
+            spec, self._run_dir, runner.web_port, child, is_ready=is_ready, members=members
+        )
+
+    def _heed(self, monitor: Monitor, found: list[Event | Notice]) -> None:
+        for item in found:
+            if isinstance(item, Notice):
+                self._log.event(item.event, "warning", detail=item.detail)
+            elif self._monitor is monitor:
+                self._feed(item)
+        probe = monitor.probe
+        if probe is not None and self._monitor is monitor:
+            fd = probe.sock.fileno()
+            self._loop.register(fd, probe.events, lambda _: self._on_probe(monitor, fd))
+
+    def _on_probe(self, monitor: Monitor, fd: int) -> None:
+        found = monitor.on_probe_ready(time.monotonic())
+        if monitor.probe is None:
+            self._loop.unregister(fd)
+        self._heed(monitor, found)
+
+    def _drain_once(self, source: int) -> Callable[[int], None]:
+        def drain(_: int) -> None:
+            self.runner.output.drain(source)
+
+        return drain
+
+    def _end_child(self, child: Child) -> None:
+        """Empty the ended child's group, reap it, and only then say that it exited."""
+        runner = self.runner
+        left = runner.sweep(child)  # before the reaping: until then nobody can reuse the number
+        if left:
+            self._log.event("group_not_empty", "error", pids=[member.pid for member in left])
+        code = process.reap(child.pid) if child.ours else None
+        for source in runner.output.sources():
+            for _ in range(_LAST_CHUNKS):
+                if not runner.output.drain(source):
+                    break
+            self._loop.unregister(source)
+        self._loop.unregister(child.pidfd)
+        child.close()
+        if self._monitor is not None:
+            if self._monitor.probe is not None:
+                self._loop.unregister(self._monitor.probe.sock.fileno())
+            self._monitor.close()
+            self._monitor = None
+        self._child = None
+        code, orders, cause = runner.judge_exit(child, code)
+        with contextlib.suppress(OSError):
+            pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
+        level = "info" if code == 0 else "error"
+        self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
+        self._feed(Exited(code, orders, random.random(), cause if code else ""))
+
+    def _end_finish(self, finish: Child) -> None:
+        left = self.runner.sweep(finish)
+        code = process.reap(finish.pid)
+        self._loop.unregister(finish.pidfd)
+        finish.close()
+        self._finish = None
+        ok = code == 0 and not left
+        self._log.event("finish_ended", "info" if ok else "error", code=code)
+        self._feed(Finished(ok))
+
+
+def may_have_left_orders(run_dir: Path, record: dict[str, object]) -> bool:
+    """Tell whether a bot died with nobody watching, or was last known with orders unproven.
+
+    bot.pid goes when a supervisor sees the bot end: still there, nobody saw it.
+    """
+    return os.path.lexists(run_dir / pidfile.BOT_PID) or record.get("orders_unsettled") is True
