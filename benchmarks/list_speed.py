@@ -2,7 +2,8 @@
 
 Ten records with ten live processes that hold ten supervisor locks, as ten supervisors would; then
 the command as a user starts it, in a process of its own, medians of several runs. `--json` shows
-what the table costs; the processor time tells more than the clock on a busy machine. Aim: under 250 ms (the order), under 100 ms (FAILURES S27).
+what the table costs; the processor time tells more than the clock on a busy machine.
+Aim: under 250 ms (the order), under 100 ms (FAILURES S27).
 
     .venv-test/bin/python benchmarks/list_speed.py [RUNS]
 """
