@@ -26,6 +26,13 @@ def served() -> Iterator[Served]:
         yield instance
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Served]:
+    """One instance for all tests of a module that only knock at its door and leave it as it was."""
+    with serving() as instance:
+        yield instance
+
+
 def _find_chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 

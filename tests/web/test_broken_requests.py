@@ -81,29 +81,21 @@ BROKEN: list[tuple[str, bytes, int, str]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def untouched() -> object:
-    from fakes_web import serving
-
-    with serving() as served:
-        yield served
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status", "words"), BROKEN, ids=[f"{i}" for i in range(len(BROKEN))]
 )
 def test_a_broken_request_is_refused_in_words_and_changes_nothing(
-    untouched: Served, path: str, body: bytes, status: int, words: str
+    shared: Served, path: str, body: bytes, status: int, words: str
 ) -> None:
     """It has its status, its message, no traceback, and the grid is the one of before."""
-    before = untouched.bot()
-    answer = untouched.post(path, body)
+    before = shared.bot()
+    answer = shared.post(path, body)
     assert answer.status == status, answer.body
     assert answer.json["success"] is False
     assert words in answer.json["message"]
     assert b"Traceback" not in answer.body
     assert len(answer.body) < 1000
-    assert untouched.bot() == before
+    assert shared.bot() == before
 
 
 QUERIES: list[tuple[str, str]] = [
@@ -126,9 +118,9 @@ QUERIES: list[tuple[str, str]] = [
 
 
 @pytest.mark.parametrize(("path", "words"), QUERIES)
-def test_a_bad_query_is_refused_in_words(untouched: Served, path: str, words: str) -> None:
+def test_a_bad_query_is_refused_in_words(shared: Served, path: str, words: str) -> None:
     """A number that is not one, or out of range, is a 400 that names it."""
-    answer = untouched.get(path)
+    answer = shared.get(path)
     assert answer.status == 400
     assert words in answer.json["message"]
 

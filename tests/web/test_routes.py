@@ -28,9 +28,9 @@ from core.model import (
 DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
-def test_status_has_what_the_contract_names(served: Served) -> None:
+def test_status_has_what_the_contract_names(shared: Served) -> None:
     """Each field is there; money, prices and quantities are strings with exact decimals."""
-    status = served.get("/api/status").json
+    status = shared.get("/api/status").json
     assert status["instance_id"] == "bp_sol_01"
     assert status["mode"] == "paper"
     assert status["symbol"] == "SOL_USDC_PERP"
@@ -50,9 +50,9 @@ def test_status_has_what_the_contract_names(served: Served) -> None:
         assert DECIMAL.fullmatch(status["pnl"][part]), part
 
 
-def test_the_parts_of_the_profit_add_up_to_the_last_digit(served: Served) -> None:
+def test_the_parts_of_the_profit_add_up_to_the_last_digit(shared: Served) -> None:
     """total = grid + trend + unrealized - open_fees + funding, as printed."""
-    pnl = {name: Decimal(text) for name, text in served.get("/api/status").json["pnl"].items()}
+    pnl = {name: Decimal(text) for name, text in shared.get("/api/status").json["pnl"].items()}
     parts = pnl["grid"] + pnl["trend"] + pnl["unrealized"] - pnl["open_fees"] + pnl["funding"]
     assert pnl["total"] == parts == Decimal("126.0361273165")
 
@@ -115,9 +115,9 @@ def test_health_tells_how_it_is(
             assert document["pid"] == os.getpid()
 
 
-def test_detailed_health_has_each_check_with_its_age(served: Served) -> None:
+def test_detailed_health_has_each_check_with_its_age(shared: Served) -> None:
     """The age of a check grows with the age of the snapshot that carries it."""
-    checks = served.get("/health/detailed").json["checks"]
+    checks = shared.get("/health/detailed").json["checks"]
     assert checks["exchange"]["ok"] is True
     assert checks["exchange"]["verdict"] == "ok"
     assert checks["feed"]["age_s"] >= 1.2
@@ -137,9 +137,9 @@ def test_a_stalled_engine_shows_growing_ages() -> None:
         assert served.get("/health/detailed").json["snapshot_age_s"] == 0.0
 
 
-def test_fills_have_the_fields_of_the_contract(served: Served) -> None:
+def test_fills_have_the_fields_of_the_contract(shared: Served) -> None:
     """Newest first, each with its fields, the time in ISO 8601 UTC."""
-    answer = served.get("/api/fills").json
+    answer = shared.get("/api/fills").json
     assert len(answer["fills"]) == 100
     fill = answer["fills"][0]
     assert fill == {
@@ -159,28 +159,28 @@ def test_fills_have_the_fields_of_the_contract(served: Served) -> None:
 
 
 @pytest.mark.parametrize("name", ["fills", "pnl", "orders"])
-def test_pages_follow_one_another_without_a_gap(served: Served, name: str) -> None:
+def test_pages_follow_one_another_without_a_gap(shared: Served, name: str) -> None:
     """`next_before` leads through all rows once, and is null at the end."""
     path = f"/api/{name}?limit=7" + ("&status=all" if name == "orders" else "")
     rows: list[Any] = []
     before: int | None = None
     for _ in range(40):
-        answer = served.get(path + (f"&before={before}" if before else "")).json
+        answer = shared.get(path + (f"&before={before}" if before else "")).json
         rows += answer[name]
         before = answer["next_before"]
         if before is None:
             break
-    everything = served.get(path.replace("limit=7", "limit=100000")).json
+    everything = shared.get(path.replace("limit=7", "limit=100000")).json
     assert rows == everything[name]
     assert everything["next_before"] is None
     assert len(rows) == {"fills": 200, "pnl": 200, "orders": 25}[name]
 
 
-def test_orders_are_the_open_ones_unless_all_are_asked_for(served: Served) -> None:
+def test_orders_are_the_open_ones_unless_all_are_asked_for(shared: Served) -> None:
     """`?status=all` adds the finished ones; every order has its status."""
-    assert len(served.get("/api/orders").json["orders"]) == 18
-    assert len(served.get("/api/orders?status=open").json["orders"]) == 18
-    everything = served.get("/api/orders?status=all").json["orders"]
+    assert len(shared.get("/api/orders").json["orders"]) == 18
+    assert len(shared.get("/api/orders?status=open").json["orders"]) == 18
+    everything = shared.get("/api/orders?status=all").json["orders"]
     assert {order["status"] for order in everything} == {"NEW", "FILLED"}
     assert everything[0]["client_order_id"] == "c24"
 
@@ -248,11 +248,14 @@ def test_adjust_takes_exact_text_and_every_option(served: Served) -> None:
 )
 @pytest.mark.parametrize("path", ["/api/grid/adjust", "/api/pause", "/api/resume", "/api/stop"])
 def test_every_outcome_has_its_status(
-    served: Served, path: str, outcome: Outcome, code: int, success: bool
+    shared: Served, path: str, outcome: Outcome, code: int, success: bool
 ) -> None:
     """The engine's result decides; its words are the message, and 202 says what is pending."""
-    served.bot.answer = CommandResult(outcome=outcome, message="these words", data={"x": 1})
-    answer = served.post(path, {"grid_num": 20} if path.endswith("adjust") else {})
+    shared.bot.answer = CommandResult(outcome=outcome, message="these words", data={"x": 1})
+    try:
+        answer = shared.post(path, {"grid_num": 20} if path.endswith("adjust") else {})
+    finally:
+        shared.bot.answer = None
     assert answer.status == code
     assert answer.json["success"] is success
     assert answer.json["message"] == "these words"
@@ -280,9 +283,9 @@ def test_pause_resume_and_stop_reach_the_engine(served: Served) -> None:
     assert logged == ["pause", "resume", "stop"]
 
 
-def test_metrics_are_prometheus_text(served: Served) -> None:
+def test_metrics_are_prometheus_text(shared: Served) -> None:
     """The figures are there under our own names, with nothing of another registry."""
-    answer = served.get("/metrics")
+    answer = shared.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     lines = answer.body.decode().splitlines()
     assert 'gridfleet_price{instance_id="bp_sol_01"} 150.07' in lines
@@ -308,9 +311,9 @@ def test_answers_are_counted_by_status(served: Served) -> None:
         )
 
 
-def test_the_page_and_its_files_are_ours(served: Served) -> None:
-    """Every file that the page names is served with its type; the licences lie beside them."""
-    page = served.get("/")
+def test_the_page_and_its_files_are_ours(shared: Served) -> None:
+    """Every file that the page names is shared with its type; the licences lie beside them."""
+    page = shared.get("/")
     assert page.status == 200
     text = page.body.decode()
     assert "<script>" not in text
@@ -320,11 +323,11 @@ def test_the_page_and_its_files_are_ours(served: Served) -> None:
     types = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
     for path in named:
         assert path.startswith("/static/")
-        answer = served.get(path)
+        answer = shared.get(path)
         assert answer.status == 200, path
         assert answer.headers["content-type"].startswith(types[path.rpartition(".")[2]]), path
     for name in ("socket.io-client", "uPlot", "htm", "preact", "pico"):
-        assert served.get(f"/static/vendor/{name}.LICENSE").status == 200, name
+        assert shared.get(f"/static/vendor/{name}.LICENSE").status == 200, name
 
 
 def test_an_identity_of_many_digits_is_kept(served: Served) -> None:
