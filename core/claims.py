@@ -17,7 +17,7 @@ from typing import Any
 
 from core.errors import ConfigError
 from core.registry_file import Record, web_url
-from core.spec import ChildSpec
+from core.spec import BROWSER_BLOCKED_PORTS, ChildSpec
 
 FIRST_PORT = 5001  # CONTRACT 2
 LAST_PORT = 65535
@@ -96,7 +96,11 @@ def choose_port(
     ):
         return before
     for port in range(FIRST_PORT, LAST_PORT + 1):
-        if port not in taken and is_port_free(spec.web_host, port):
+        if (
+            port not in taken
+            and port not in BROWSER_BLOCKED_PORTS
+            and is_port_free(spec.web_host, port)
+        ):
             return port
     raise ConfigError(
         f"{spec.config_path}: daemon_config.web_port: no port from {FIRST_PORT} is usable"

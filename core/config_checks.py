@@ -16,6 +16,7 @@ from core.config_sections import DaemonConfig, ExchangeConfig, StrategyConfig
 from core.config_text import Findings, is_truthy, references, value_text
 from core.config_values import is_loopback
 from core.model import GridMode, GridType, Secret
+from core.spec import BROWSER_BLOCKED_PORTS
 
 KEY_VARIABLES = {
     "backpack": ("BACKPACK_KEY", "BACKPACK_SECRET"),
@@ -93,6 +94,12 @@ def check_daemon(subject: Subject) -> None:
             value_text(raw.get("web_host")),
             "WEB_TOKEN to be set (in .env or the environment) before the page listens beyond this"
             " machine; or web_host 127.0.0.1",
+        )
+    if daemon.web_port in BROWSER_BLOCKED_PORTS:
+        subject.findings.warn(
+            subject.where("daemon_config", "web_port"),
+            f"browsers refuse to open port {daemon.web_port}: curl reaches it, for the page choose"
+            " another",
         )
     raw_environment = raw.get("environment")
     for name in daemon.environment:

@@ -11,6 +11,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+BROWSER_BLOCKED_PORTS = frozenset({5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080})
+"""Ports from 5001 up that browsers refuse to open (WHATWG Fetch, "bad port", read 2026-11)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartSettings:

@@ -24,6 +24,7 @@ from flask import Flask
 
 from core.errors import ExitCode, GridfleetError, UsageError
 from core.ports import Commands, History, View
+from core.spec import BROWSER_BLOCKED_PORTS
 from web.guard import Environ, Guard, StartResponse
 from web.instance import Instance
 from web.metrics import Metrics
@@ -193,7 +194,7 @@ def find_available_port(
     start_port: int = FIRST_PORT, host: str = "127.0.0.1", *, taken: Iterable[int] = ()
 ) -> int:
     """Find the first port from `start_port` that is free and not in `taken`. Errors: PortTaken."""
-    held = frozenset(taken)
+    held = BROWSER_BLOCKED_PORTS.union(taken)
     for port in range(start_port, 65536):
         if port not in held and is_port_available(port, host):
             return port

@@ -436,6 +436,15 @@ def test_a_port_in_use_by_a_stranger_is_passed_over(
             assert registry.claim(make_spec(tmp_path, "a"), pid=supervisor.pid) > port
 
 
+def test_a_port_that_browsers_refuse_is_never_chosen(
+    registry: InstanceRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5060 and 5061 would make a page that no browser opens."""
+    monkeypatch.setattr("core.claims.FIRST_PORT", 5060)
+    with supervisor_of(tmp_path, "a") as supervisor:
+        assert registry.claim(make_spec(tmp_path, "a"), pid=supervisor.pid) >= 5062
+
+
 def test_an_adopted_bot_keeps_its_port(registry: InstanceRegistry, tmp_path: Path) -> None:
     """The port that the orphaned bot itself listens on is no reason to move."""
     start_claimed(tmp_path, "a").end()
