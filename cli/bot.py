@@ -75,7 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(options: dict[str, Any], arguments: list[str]) -> LoadedConfig:
     """Load the config named by --config or CONFIG_FILE; the other options win over it."""
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for them costs 20 ms
     from core import config_manager
     from core.paths import find_root
 
@@ -136,6 +135,7 @@ class Bot:
         """Trade until the end; every error becomes its exit code and its last words."""
         from core.log_manager import configure_bot_logging, get_logger
 
+        self._hide_secrets()
         configure_bot_logging(self.config.instance_id)
         self.log = get_logger()
         try:
@@ -155,6 +155,18 @@ class Bot:
             code, cause = int(ExitCode.CRASH), f"{type(error).__name__}: {error}"
         self.process.leave(code, cause[:500], self.orders_left)
         return code
+
+    def _hide_secrets(self) -> None:
+        """Have every log line masked by the values of our secrets too, wherever they turn up."""
+        from core.masking import remember
+
+        exchange = self.config.exchange
+        for secret in (exchange.api_key, exchange.secret_key):
+            if secret:
+                remember(secret.reveal())
+        token = self.loaded.variables.get("WEB_TOKEN")
+        if token:
+            remember(token)
 
     def _failed(self, error: GridfleetError, code: ExitCode) -> tuple[int, str]:
         self.log.error("ended", error=str(error), code=int(code))
@@ -286,6 +298,9 @@ class Bot:
         """Take the port before anything is traded; None without a page."""
         if self.config.strategy.no_web:
             return None
+        from web.lean import load_flask_socketio
+
+        load_flask_socketio()  # before web.server, which would import Flask whole
         from web.server import WebServer, find_available_port
 
         port = self.place.web_port

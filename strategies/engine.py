@@ -71,6 +71,9 @@ EQUITY_S = 60.0
 EQUITY_WALL_S = 0.5
 """Seconds of wall time between two points at least, however fast the market's own time runs."""
 
+BALANCE_S = 10.0
+"""Seconds between two looks at the balance, and only after a fill: margin and what is free."""
+
 HOUSEKEEPING_S = 3600.0
 STORE_RETRY_S = 2.0
 SLICE_S = 0.05
@@ -162,6 +165,8 @@ class Engine:
         self._idle_snapshot = 0.0
         self._next_beat = 0.0
         self._next_reconcile = 0.0
+        self._next_balance = 0.0
+        self._balance_is_old = False
         self._next_housekeeping = clock.monotonic() + HOUSEKEEPING_S
         self._next_equity: datetime | None = None
         self._next_equity_at = 0.0
@@ -283,6 +288,8 @@ class Engine:
             sync.reconcile(self)
         if self.desk.has_expired_block(now):
             self._dirty = True
+        if self._balance_is_old and now >= self._next_balance:
+            sync.refresh_balance(self)
 
     def _take_messages(self, timeout_s: float) -> None:
         try:
@@ -402,6 +409,7 @@ class Engine:
         if order is not None:
             self.desk.settle(order)
             self._take_price_of(fill)
+            self._balance_is_old = True
         else:
             self.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
         self._book_changed()
@@ -657,11 +665,17 @@ class Engine:
 
     def reconciled(self) -> None:
         """A full reconciliation has just succeeded."""
-        self.balance_pnl = self.figures()
+        self.balance_fetched()
         self.last_contact = self.clock.monotonic()
         self._next_reconcile = self.last_contact + self.settings.interval_s
         self.desk.wants_position = False
         self._wants_snapshot = True
+
+    def balance_fetched(self) -> None:
+        """`balance` is the exchange's word of this moment."""
+        self.balance_pnl = self.figures()
+        self._balance_is_old = False
+        self._next_balance = self.clock.monotonic() + BALANCE_S
 
     def reconcile_within(self, seconds: float) -> None:
         """Reconcile sooner than the interval asks for."""

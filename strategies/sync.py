@@ -89,6 +89,13 @@ def _end_stray(engine: Engine, order: Order) -> None:
             raise outcome
 
 
+def refresh_balance(engine: Engine) -> None:
+    """Fetch the balance again after fills. Errors: ExchangeError."""
+    engine.balance = engine.client.fetch_balance()
+    engine.position = engine.client.fetch_position(engine.settings.symbol)
+    engine.balance_fetched()
+
+
 def backfill(engine: Engine) -> None:
     """Fetch the fills since the last one we have; every one is taken once.
 
