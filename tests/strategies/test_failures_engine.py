@@ -581,6 +581,38 @@ def test_failure_32_a_margin_reject_holds_entries_and_never_exits() -> None:
     assert world.orders() == "BUY 102 103; SELL 105[c]"
 
 
+def test_failure_19_a_divergence_freezes_entries_until_it_heals() -> None:
+    """A hand's trade: entries freeze, exits go on, it is told; when it is undone all goes on."""
+    world = World(make_settings(), 105)
+    world.go(104)
+    hand = world.exchange.add_foreign(Side.BUY, 104, "hand-9")
+    assert world.exchange.orders[hand].status is OrderStatus.FILLED
+    world.exchange.tell(FeedGap(reason="cut"))
+    world.settle(patience_s=2)
+    assert "the exchange holds 2, the ledger 1" in world.engine.frozen["position"]
+    assert world.alerts().count("position mismatch") == 1
+    world.asked()
+    world.go("105.5")
+    assert world.grid.position == 0
+    assert world.asked() == [], "the cell's next entry waits"
+    world.exchange.add_foreign(Side.SELL, 100, "hand-10")
+    world.settle(patience_s=10)
+    assert not world.engine.frozen
+    assert "BUY 104" in world.asked()
+
+
+def test_failure_03_a_cancel_that_finds_nothing_is_looked_up() -> None:
+    """NOT_FOUND is a question: the order's own end is read, and the cancel is asked once."""
+    world = limited()
+    for order in world.own():
+        world.exchange.end(order.client_order_id)
+    world.asked()
+    assert world.adjust(80, 95, 4).outcome is Outcome.DONE
+    asked = world.asked()
+    assert sum(word.startswith("cancel") for word in asked) == 6
+    assert world.grid.position == 0
+
+
 def test_shut_down_is_what_the_loop_does_at_its_end() -> None:
     """`ending.shut_down` keeps the orders when told so, and says that none is left over."""
     world = limited()

@@ -344,6 +344,20 @@ def test_exits_that_the_price_has_passed_go_first() -> None:
     assert wanted(state, "102.5")[:3] == ["SELL 101 exit", "SELL 102 exit", "SELL 104 exit"]
 
 
+def test_exits_of_short_lots_that_the_price_has_passed_go_first() -> None:
+    """The mirror: the BUYs above the price come before the ones below it."""
+    state = start(NEUTRAL, "100")
+    for i in (0, 1, 4):
+        state = on_fill(state, fill(Side.SELL, str(101 + i)), f"1.e{i}", i + 1)
+    assert wanted(state, "102.5")[:3] == ["BUY 104 exit", "BUY 100 exit", "BUY 101 exit"]
+
+
+def test_the_initial_entry_takes_its_room_first() -> None:
+    """While it is under way the entries have only what it leaves of the limit."""
+    state = start(LONG, "102", initial=True, limit="4")
+    assert wanted(state, "102", "4") == ["BUY 103*3 initial", "BUY 101"]
+
+
 @pytest.mark.parametrize("kind", [LONG, SHORT])
 def test_exits_are_reduce_only_in_one_sided_grids_alone(kind: GridType) -> None:
     """Their sum never exceeds the position; in a neutral grid the exchange would remove them."""
@@ -421,6 +435,14 @@ def test_an_initial_entry_that_fills_in_part_is_not_sent_again() -> None:
     assert world.grid.initial == 0
 
 
+def test_an_initial_entry_that_found_nobody_is_not_sent_again() -> None:
+    """It expired without a fill: the grid goes on as without it."""
+    world = initial(ioc_liquidity=D(0)).boot()
+    world.settle(patience_s=5)
+    assert len(initial_requests(world)) == 1
+    assert world.orders() == "BUY 101 102 103 104"
+
+
 def test_a_partial_initial_entry_is_not_sent_again_after_a_crash() -> None:
     """The same when the process dies before it has seen the end of the order."""
     world = initial(ioc_liquidity=D("2.5")).boot()
@@ -465,3 +487,38 @@ def test_a_pause_and_resume_do_not_reopen_the_initial_entry() -> None:
     world.do(Resume())
     world.settle(patience_s=3)
     assert len(initial_requests(world)) == 1
+
+
+# Places in the queue ------------------------------------------------------------------------------
+
+
+def partly(world: World, price: int, quantity: str) -> None:
+    """The price comes to the order that rests there and takes a part of it."""
+    order = next(o for o in world.own() if o.price == price)
+    world.exchange.last = D(price)
+    world.exchange.fill(order.client_order_id, D(quantity))
+    world.exchange.tell(world.exchange.quote())
+    world.settle()
+
+
+def test_an_entry_that_rests_at_the_price_keeps_its_place() -> None:
+    """The market trades at its level and took a part of it: the rest is not cancelled."""
+    world = World(make_settings(), 105)
+    world.asked()
+    partly(world, 104, "0.3")
+    assert world.asked() == ["SELL 105"]
+    assert "104*0.7" in world.orders()
+
+
+def test_a_smaller_entry_keeps_its_place_until_the_lot_is_zero() -> None:
+    """A part of the lot was closed: the entry keeps its place; at zero it is brought back to q."""
+    world = World(make_settings(), 105)
+    partly(world, 104, "0.7")
+    world.asked()
+    partly(world, 105, "0.4")
+    assert world.lots() == {"104": "0.3"}
+    assert "BUY 104" not in " ".join(world.asked())
+    assert "104*0.3" in world.orders()
+    partly(world, 105, "0.3")
+    assert world.asked() == ["cancel BUY 104", "BUY 104"]
+    assert "BUY 100 101 102 103 104;" in world.orders()

@@ -140,6 +140,12 @@ def test_the_inside_price_leaves_other_cells_their_places() -> None:
     )
 
 
+def test_an_exit_inside_makes_way_for_the_cell_whose_level_it_stands_on() -> None:
+    """The other cell's order waits for the end of it: never two of two cells at a price."""
+    working = "BUY 104 e4, SELL 105 x1"
+    assert plan("SELL 102 x1, BUY 104 e4, SELL 105 e9", working, "104.5") == ("x1", "", True)
+
+
 @pytest.mark.parametrize(
     ("held", "limit", "desired", "working", "expected"),
     [
