@@ -20,13 +20,13 @@ from core.errors import ExitCode
 from core.instance_manager import InstanceRegistry
 from core.launch import Launched, launch, wait_all
 from core.log_files import parts, tail
-from core.looking import claim_faults
 from core.paths import run_dir
 from core.preflight import allow_live
 from core.registry_file import web_url
 from core.spec import ChildSpec
 from core.supervision_types import Restart
 from core.targets import Target
+from core.validating import claim_faults
 
 LOG_LINES = 10
 # The supervisor's own verdict at `startup_timeout` comes first; this much later we would ask why.

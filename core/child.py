@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from core import pidfile, process
+from core.accepted import CONFIG_NAME
 from core.errors import ExitCode
 from core.files import publish
 from core.health import read_beat
@@ -110,7 +111,7 @@ class ChildRunner:
             **os.environ,
             **expand_environment(self.spec),
             "INSTANCE_ID": self.spec.instance_id,
-            "CONFIG_FILE": str(self.run_dir / "config.json"),
+            "CONFIG_FILE": str(self.run_dir / CONFIG_NAME),
             "WEB_HOST": self.spec.web_host,
             "WEB_PORT": str(self.web_port),
             "DB_PATH": self.spec.db_path,
@@ -199,7 +200,9 @@ class ChildRunner:
         leader = process.read_stat(child.pid)
         if leader is not None and leader.start != child.start:
             return []  # the number is reused, which the kernel allows only for an empty group
-        return process.group_members(child.pid, reaper=os.getpid() if child.ours else None)
+        # As PID 1 of a container everybody's orphans come to us, not only the child's.
+        reaper = os.getpid() if child.ours and os.getpid() != 1 else None
+        return process.group_members(child.pid, reaper=reaper)
 
     def close(self) -> None:
         self.output.close()

@@ -1,8 +1,8 @@
 """`daemon_manager`: the command line over supervisors (CONTRACT 3).
 
 What lives here: the options and the exit codes. The verbs are in `core.starting`, `core.stopping`,
-`core.looking` and `core.page_commands`, loaded when they are used. A command that ends reports what
-was done; the work goes on in the supervisors that it forked.
+`core.looking`, `core.validating` and `core.page_commands`, loaded when they are used. A command
+that ends reports what was done; the work goes on in the supervisors that it forked.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "status": ("core.looking", "status"),
     "list": ("core.looking", "list_instances"),
     "logs": ("core.looking", "logs"),
-    "validate": ("core.looking", "validate"),
+    "validate": ("core.validating", "validate"),
     "adjust": ("core.page_commands", "adjust"),
     "pause": ("core.page_commands", "pause"),
     "resume": ("core.page_commands", "resume"),

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import assert_never
 
 from core import pidfile, process
+from core.accepted import save_accepted
 from core.control import ControlServer, Message, Peer
 from core.desired import Wanted
 from core.errors import PERMANENT_EXIT_CODES, ExitCode, GridfleetError
-from core.files import make_private_dir, publish
+from core.files import make_private_dir
 from core.identity import identify, read_pid_file
 from core.instance_manager import InstanceRegistry
 from core.keeper import Keeper, may_have_left_orders
@@ -369,8 +370,7 @@ class Supervisor:
 
     def _accept_spec(self, spec: ChildSpec) -> None:
         """Keep the accepted config, private, as what the bot and the next supervisor read."""
-        publish(self.run_dir / "config.json", spec.config_text)
-        publish(self.run_dir / "spec.json", spec.to_json())
+        save_accepted(self.run_dir, spec)
         self._use(spec)
 
     def _use(self, spec: ChildSpec) -> None:
@@ -386,11 +386,3 @@ class Supervisor:
 
 Validator = Callable[[str, Path, str], ChildSpec]
 """`(config path, root, instance id) -> spec`; raises ConfigError; see `core.launch`."""
-
-
-def saved_spec(folder: Path) -> ChildSpec | None:
-    """Load the spec that the last supervisor accepted; None when there is none that is whole."""
-    try:
-        return ChildSpec.from_json((folder / "spec.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.accepted import SPEC_NAME, load_accepted
 from core.config_files import ACTIVE, DEFAULT_CONFIG, find
 from core.errors import ConfigError, UsageError
 from core.instance_manager import InstanceRegistry
 from core.paths import check_name, is_safe_name, read_limited, resolve, run_dir
 from core.spec import ChildSpec
-from core.supervisor import saved_spec
 
 _MAX_CONFIG = 1 << 20
 
@@ -34,7 +34,7 @@ class Target:
 
     @property
     def is_known(self) -> bool:
-        return bool(self.record) or (self.folder / "spec.json").exists()
+        return bool(self.record) or (self.folder / SPEC_NAME).exists()
 
     @property
     def config_file(self) -> str | None:
@@ -43,7 +43,7 @@ class Target:
 
     def spec(self) -> ChildSpec | None:
         """The last accepted spec; None when it was never started."""
-        return saved_spec(self.folder)
+        return load_accepted(self.folder)
 
     def log_dir(self) -> Path:
         """Where its logs are, as far as anything tells."""
