@@ -24,7 +24,7 @@ from core.identity import ProcessId, identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launched, launch, wait_all
 from core.spec import ChildSpec, HealthSettings
-from core.supervision_types import Stop
+from core.supervision_types import FINISH_FLOOR_S, Stop
 from core.targets import Target, resolve_targets
 
 _MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
@@ -192,4 +192,4 @@ class _Stopping:
 def _patience_s(spec: ChildSpec | None) -> float:
     """How long a stop may take: TERM and KILL of the bot, then of the finish step."""
     stop_timeout = spec.health.stop_timeout if spec is not None else HealthSettings().stop_timeout
-    return 2 * stop_timeout + _MARGIN_S
+    return stop_timeout + max(stop_timeout, FINISH_FLOOR_S) + _MARGIN_S

@@ -288,7 +288,9 @@ def _rest(
 
 
 def _finish(s: SupervisorState, after: State, now: float, policy: RestartPolicy) -> Decision:
-    finishing = replace(s, state=State.FINISHING, after=after, deadline=now + policy.stop_timeout_s)
+    finishing = replace(
+        s, state=State.FINISHING, after=after, deadline=now + policy.finish_timeout_s
+    )
     return finishing, (StartFinish(),)
 
 

@@ -64,6 +64,10 @@ class Cause(enum.Enum):
         return self in (Cause.STOP, Cause.RESTART)
 
 
+FINISH_FLOOR_S = 10.0
+"""The least time for a finish step: a new process and some round trips, on a busy host."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestartPolicy:
     """The settings that `decide` needs, in seconds. `can_finish`: the child is our bot."""
@@ -77,6 +81,7 @@ class RestartPolicy:
     fatal_retry_s: float | None = None
     startup_timeout_s: float = 60.0
     stop_timeout_s: float = 30.0
+    finish_timeout_s: float = 30.0
     kill_wait_s: float = 5.0
     finish_after_s: float = 10.0
     can_finish: bool = True
@@ -94,6 +99,7 @@ class RestartPolicy:
             fatal_retry_s=spec.restart.fatal_retry_interval,
             startup_timeout_s=spec.health.startup_timeout,
             stop_timeout_s=spec.health.stop_timeout,
+            finish_timeout_s=max(spec.health.stop_timeout, FINISH_FLOOR_S),
             finish_after_s=spec.health.finish_after,
             can_finish=spec.is_bot,
         )

@@ -353,8 +353,11 @@ def test_a_crashed_bot_s_grandchild_is_gone_before_the_successor(fleet: ToyFleet
     assert not is_alive(grandchild)
 
 
-def test_a_hanging_finish_step_is_killed_and_told(fleet: ToyFleet) -> None:
+def test_a_hanging_finish_step_is_killed_and_told(
+    fleet: ToyFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stop ends; the record says that orders may rest."""
+    monkeypatch.setattr("core.supervision_types.FINISH_FLOOR_S", 0.5)
     options = ("--ignore-term", "--finish-hangs")
     fleet.start(fleet.spec("toy", *options, health={"stop_timeout": 0.3}))
     fleet.stop()
