@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -20,7 +23,9 @@ from core.model import (
     Resume,
     RunState,
     Side,
+    StopBot,
 )
+from database.db import Database
 from strategies.adjust import regrid
 from strategies.grid_math import level_prices
 from strategies.perp_grid import pnl
@@ -383,3 +388,44 @@ def test_sides_of_a_grid_are_of_its_kind() -> None:
     for kind, side in ((LONG, Side.BUY), (GridType.SHORT, Side.SELL)):
         world = World(make_settings(kind=kind), 105)
         assert {o.side for o in world.own()} == {side}
+
+
+class RealClock:
+    """The machine's own time, for the one test that lets the loop run."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+def test_another_thread_commands_a_running_loop() -> None:
+    """Commands from outside are answered by the engine's thread, and a stop ends it."""
+    world = World(make_settings(), 105, boot=False)
+    world.engine.clock = world.engine.desk.clock = RealClock()
+    world.store.close()
+    ended: list[StopBot] = []
+
+    def live() -> None:
+        world.store = world.engine.store = world.engine.desk.store = Database(":memory:")
+        world.engine.ledger.store = world.store
+        ended.append(world.engine.run())
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while not world.is_in(RunState.RUNNING) and time.monotonic() < deadline:
+            world.engine.submit(Resume(), 0.05)
+        assert world.engine.submit(Pause(), 10).outcome is Outcome.DONE
+        assert world.engine.submit(Resume(), 10).outcome is Outcome.DONE
+        moved = world.engine.submit(AdjustGrid(lower=D(98), upper=D(112), grid_num=8), 10)
+        assert moved.outcome is Outcome.DONE
+    finally:
+        stopped = world.engine.submit(StopBot(reason="test"), 10)
+        thread.join(10)
+    assert stopped.outcome is Outcome.DONE
+    assert not thread.is_alive()
+    assert [request.reason for request in ended] == ["test"]
+    assert world.own() == []
