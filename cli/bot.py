@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import queue
 import signal
@@ -205,6 +206,8 @@ class Bot:
                 web=None if server is None else f"http://{self.place.web_host}:{server.port}",
             )
             self._watch_signals()
+            gc.freeze()  # what is loaded now stays: no collection looks at it again
+            gc.enable()
             threading.Thread(target=self._engine_thread, args=(engine,), name="engine").start()
             self._supervise(engine, OutputRepointer(self.place.log_dir))
         finally:

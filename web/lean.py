@@ -1,64 +1,67 @@
-"""Import Flask-SocketIO without the parts that a server never uses.
+"""Import Flask, Flask-SocketIO and cheroot without the parts that a server never uses.
 
-`flask_socketio` pulls in the *client* halves of socketio and engineio (requests, urllib3,
-charset_normalizer, websocket-client, aiohttp where it happens to be installed) and Werkzeug's
-debugger. A paper bot needs none of them: together they are some 7 MB and 0.1 s of CPU. The clients'
-imports are optional in the library, so it is enough that they cannot be found while it is imported;
-what is imported without a condition is stood in for.
+`flask_socketio` pulls in the *client* and *asyncio* halves of socketio and engineio (asyncio, ssl,
+requests, urllib3, websocket-client, aiohttp where it happens to be installed), its test client and
+Werkzeug's debugger; Flask pulls in Werkzeug's own server and test client (http.server, the e-mail
+package), cheroot ssl and the package metadata. A bot needs none of them: together they are 0.15 s
+of CPU and 10 MB. How they are left out is `core.lean`'s.
 
-Rules: only while the import runs, only from the main thread at start, before other threads import
-anything; afterwards `sys.modules` is as it was, and whoever needs `requests` imports it as usual.
+Rules: from the main thread at start, before other threads import anything. Who imports `web.server`
+without this first gets the same server, only fatter.
 """
 
 from __future__ import annotations
 
 import sys
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-ABSENT = ("requests", "websocket", "aiohttp", "tornado", "redis", "valkey", "kombu", "kafka", "zmq")
+from core.lean import importing_without
+
+ABSENT = (
+    *("requests", "websocket", "aiohttp", "redis", "valkey", "kombu", "kafka", "zmq"),
+    *("tornado", "engineio.async_drivers.tornado"),
+)
 """Optional in socketio and engineio: their absence is handled there."""
 
-HOLLOW = {
+DEFERRED = {
+    # Flask's development server, reloader, debugger and test clients.
     "werkzeug.debug": ("DebuggedApplication",),
     "werkzeug._reloader": ("run_with_reloader",),
+    "werkzeug.serving": ("run_simple", "is_running_from_reloader"),
+    "werkzeug.test": ("Client",),
+    "flask_socketio.test_client": ("SocketIOTestClient",),
+    # The halves of engineio and socketio that are not a threaded server.
+    "engineio.async_server": ("AsyncServer",),
+    "engineio.async_client": ("AsyncClient",),
+    "engineio.async_drivers.asgi": ("ASGIApp",),
+    "socketio.simple_client": ("SimpleClient",),
+    "socketio.kombu_manager": ("KombuManager",),
+    "socketio.redis_manager": ("RedisManager",),
+    "socketio.kafka_manager": ("KafkaManager",),
+    "socketio.zmq_manager": ("ZmqManager",),
+    "socketio.async_client": ("AsyncClient",),
+    "socketio.async_simple_client": ("AsyncSimpleClient",),
+    "socketio.async_server": ("AsyncServer",),
+    "socketio.async_manager": ("AsyncManager",),
+    "socketio.async_namespace": ("AsyncNamespace", "AsyncClientNamespace"),
+    "socketio.async_redis_manager": ("AsyncRedisManager",),
+    "socketio.async_aiopika_manager": ("AsyncAioPikaManager",),
+    "socketio.asgi": ("ASGIApp",),
+    # wsproto (40 ms), which `web.push` loads when the first page connects.
     "engineio.async_drivers._websocket_wsgi": ("SimpleWebSocketWSGI",),
+    # cheroot asks for OpenSSL's version and for its own; it copes with not being told.
+    "ssl": (),
+    "importlib.metadata": ("version",),
 }
-"""Imported without a condition: the first two are debug mode's, which a running bot does not have;
-the third pulls in wsproto (40 ms), which `web.push` loads when the first page connects."""
-
-
-@contextmanager
-def _without_unused_parts() -> Iterator[None]:
-    planted: dict[str, types.ModuleType | None] = {}
-    for name in ABSENT:
-        if name not in sys.modules:
-            planted[name] = None
-    for name, attributes in HOLLOW.items():
-        if name not in sys.modules:
-            hollow = types.ModuleType(name)
-            for attribute in attributes:
-                setattr(hollow, attribute, None)
-            planted[name] = hollow
-    sys.modules.update(planted)  # type: ignore[arg-type]  # None marks a module as not importable
-    try:
-        yield
-    finally:
-        for name, module in planted.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
+"""Imported without a condition."""
 
 
 def load_flask_socketio() -> Any:
-    """Import `flask_socketio` and return the module."""
-    import flask  # first, and whole: only the Socket.IO side is pruned
-
-    del flask
-    with _without_unused_parts():
-        import engineio.async_drivers.threading
-        import flask_socketio
-
-        del engineio
-    return flask_socketio
+    """Import the three and return the module `flask_socketio`."""
+    if "flask_socketio" in sys.modules:
+        return sys.modules["flask_socketio"]
+    with importing_without(ABSENT, DEFERRED):
+        import_module("cheroot.wsgi")
+        import_module("engineio.async_drivers.threading")
+        return import_module("flask_socketio")
