@@ -96,7 +96,6 @@ def plan_orders(
         for side in Side
     }
     taken = {(o.side, o.price): o.slot for o in live if not is_carried(o.slot)}
-    reserved = {(d.side, d.price): d.slot for d in desired if d.leg is not Leg.CARRIED}
     cancel: list[Order] = []
     place: list[DesiredOrder] = []
     waiting = False
@@ -104,7 +103,7 @@ def plan_orders(
     for wish in desired:
         wanted_slots.add(wish.slot)
         other = best_buy if wish.side is Side.SELL else best_sell
-        want = _inside(wish, other, price, instrument, (taken, reserved))
+        want = _inside(wish, other, price, instrument, taken, desired)
         order = working.get(want.slot)
         if order is not None:
             if not keeps_place(order, want):
@@ -148,11 +147,12 @@ def _inside(
     other: Decimal | None,
     price: Decimal,
     instrument: Instrument,
-    places: Sequence[Mapping[tuple[Side, Decimal], str]],
+    taken: Mapping[tuple[Side, Decimal], str],
+    desired: Sequence[DesiredOrder],
 ) -> DesiredOrder:
     """Move an exit that the price has passed one tick inside our own other side, if nearer.
 
-    Where another cell has an order or its level (`places`, by slot), it is the next tick (I2).
+    Where another cell has an order (`taken`, by slot) or its level, it is the next tick (I2).
     """
     opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
     if other is None or opens or not is_passed(want.side, want.price, price):
@@ -162,7 +162,12 @@ def _inside(
     step = -want.side.sign * instrument.tick_size
     at = other + step
     if want.leg is not Leg.CARRIED:
-        while any(want.slot != place.get((want.side, at), want.slot) for place in places):
+        levels = {
+            d.price
+            for d in desired
+            if d.side is want.side and d.slot != want.slot and d.leg is not Leg.CARRIED
+        }
+        while at in levels or taken.get((want.side, at), want.slot) != want.slot:
             at += step
     return replace(want, price=at)
 
