@@ -218,6 +218,11 @@ class Bot:
                 history.close()
             parts.client.close()
             parts.database.close()
+        if engine.position_left:
+            self.log.error(
+                "position_left", position=str(engine.book.grid and engine.book.grid.position)
+            )
+            return int(ExitCode.FAILED)
         if engine.orders_left:
             self.log.error("orders_left", count=engine.orders_left)
             return int(ExitCode.FAILED)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from strategies.engine import Engine
     from strategies.order_desk import DeskLog
 
-SUPPORTED_BOUNDARY_ACTIONS = ("none", "stop_only")
+SUPPORTED_BOUNDARY_ACTIONS = ("none", "stop_only", "emergency_close")
 DEFAULT_LEVERAGE = Decimal(10)
 DEFAULT_GRID_NUM = 20
 ID_LENGTH = 20
@@ -69,15 +69,6 @@ def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSetti
             f"strategy_config.boundary_action: was {action!r}, expected one of "
             f"{', '.join(SUPPORTED_BOUNDARY_ACTIONS)}: the others come with the next version"
         )
-    faults += [
-        f"strategy_config.{key}: was {value}, expected it unset: this version does not watch it "
-        "yet, and a stop that is not watched is worse than none"
-        for key, value in (
-            ("stop_loss", strategy.stop_loss),
-            ("take_profit", strategy.take_profit),
-        )
-        if value is not None
-    ]
     if faults:
         raise ConfigError(f"{config.instance_id}: cannot be traded by this version", tuple(faults))
     end_at = None
@@ -96,6 +87,9 @@ def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSetti
         interval_s=strategy.interval,
         end_at=end_at,
         slippage_cap=strategy.slippage_cap,
+        stop_loss=strategy.stop_loss,
+        take_profit=strategy.take_profit,
+        allow_liquidation_in_range=strategy.allow_liquidation_in_range,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
 from core.model import (
+    ZERO,
     AdjustGrid,
     CommandResult,
     Instrument,
@@ -25,12 +26,16 @@ from strategies.adjust import same_grid
 from strategies.grid_math import level_prices, plain
 from strategies.journal import Book, PendingAdjust
 from strategies.lots import quantity_of
-from strategies.perp_grid import DesiredOrder, GridSpec, Leg
+from strategies.perp_grid import DesiredOrder, GridSpec, GridState, Leg, desired_orders, entry_price
 from strategies.reconcile import match_survivors
+from strategies.risk import WorstCase, liquidation_faults, worst_case
 from strategies.settings import build_spec, spec_faults, spec_warnings
 
 if TYPE_CHECKING:
     from strategies.engine import Engine
+
+MAX_LEVELS = 1000
+"""As in a config file: more would neither fit an exchange's order limit nor a page."""
 
 
 def pause(engine: Engine, *, paused: bool) -> CommandResult:
@@ -82,6 +87,10 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
             f"the price {plain(_price(engine))} and max_position "
             f"{engine.settings.max_position}; choose a range that leaves room"
         )
+    if not engine.settings.allow_liquidation_in_range:
+        liquidated = liquidation_faults_of(engine, grid_of(candidate))
+        if liquidated:
+            return _invalid("; ".join(liquidated))
     if command.dry_run:
         return _preview(engine, spec, candidate, wanted)
     engine.record(("adjust_begin", journal.encode_pending(pending)))
@@ -134,6 +143,8 @@ def _adjusted_spec(
     lower = now.lower if command.lower is None else command.lower
     upper = now.upper if command.upper is None else command.upper
     num = now.num if command.grid_num is None else command.grid_num
+    if num > MAX_LEVELS:
+        return None, (f"grid_num was {num}, expected at most {MAX_LEVELS}",)
     try:
         levels = level_prices(lower, upper, num, now.mode, engine.instrument)
     except ValueError as error:
@@ -155,6 +166,29 @@ def _lot_minimum(spec: GridSpec, instrument: Instrument) -> Decimal:
     return max(instrument.min_quantity, instrument.min_notional / spec.levels[0])
 
 
+def worst_case_of(engine: Engine, grid: GridState) -> WorstCase:
+    """Find where a grid's orders could lead to liquidation, with all of the balance as margin."""
+    assert engine.instrument is not None
+    assert engine.quote is not None
+    wanted = desired_orders(
+        grid, engine.quote.last, engine.instrument, max_position=engine.settings.max_position
+    )
+    margin = ZERO if engine.balance is None else engine.balance.wallet
+    return worst_case(grid.position, entry_price(grid), margin, wanted, engine.instrument)
+
+
+def liquidation_faults_of(engine: Engine, grid: GridState) -> tuple[str, ...]:
+    """Say whether a grid could be liquidated inside its own range."""
+    levels = grid.spec.levels
+    return liquidation_faults(worst_case_of(engine, grid), levels[0], levels[-1])
+
+
+def grid_of(book: Book) -> GridState:
+    """The grid of a book that has one."""
+    assert book.grid is not None
+    return book.grid
+
+
 def _applied(engine: Engine, pending: PendingAdjust) -> Book:
     """Give the book as the adjust would leave it at the present price."""
     now = engine.clock.now()
@@ -173,6 +207,7 @@ def _preview(
     """Say what an adjust would do, in orders and lots, without doing it."""
     assert engine.instrument is not None
     assert candidate.grid is not None
+    worst = worst_case_of(engine, candidate.grid)
     working = list(engine.desk.working.values())
     slots, lost = match_survivors(wanted, working)
     kept = [order for order in working if order.client_order_id in slots]
@@ -210,9 +245,17 @@ def _preview(
                 for carried in grid.carried
             ],
             "position": plain(grid.position),
+            "worst_case": {
+                "falling": _price_or_none(worst.falling, engine.instrument),
+                "rising": _price_or_none(worst.rising, engine.instrument),
+            },
             "warnings": list(spec_warnings(spec.levels, engine.instrument)),
         },
     )
+
+
+def _price_or_none(price: Decimal | None, instrument: Instrument) -> str | None:
+    return None if price is None else plain(instrument.round_price(price))
 
 
 def _orders(orders: Iterable[Order | DesiredOrder]) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from core.errors import AuthError, ExchangeError, StoreError
+from core.errors import AuthError, ExchangeError, Retryable, StoreError
 from core.model import Order, RunState, Side, StopBot, TimeInForce
 from strategies import sync
 from strategies.ledger import CLOSE_SLOT
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from strategies.engine import Engine
 
 CANCEL_ROUNDS = 5
+CANCEL_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 4.0
+"""At most 16 s between five rounds: within the 30 s that a supervisor waits before it kills."""
+
 CLOSE_ROUNDS = 3
 
 
@@ -51,8 +55,11 @@ def shut_down(engine: Engine, request: StopBot) -> int:
 def _cancel_all(engine: Engine) -> int:
     """Cancel until the exchange shows no order of ours; at most a few rounds."""
     mine: list[Order] = []
-    proved = False
-    for _ in range(CANCEL_ROUNDS):
+    proved, pause_s = False, CANCEL_PAUSE_S
+    for attempt in range(CANCEL_ROUNDS):
+        if attempt:
+            engine.wait(pause_s)
+        pause_s = CANCEL_PAUSE_S * (attempt + 1)
         try:
             mine = [
                 order
@@ -65,10 +72,12 @@ def _cancel_all(engine: Engine) -> int:
             for outcome in engine.client.cancel_orders(mine):
                 if isinstance(outcome, ExchangeError):
                     engine.log("cancel_failed", error=str(outcome))
+                    pause_s = max(pause_s, _retry_after(outcome))
         except AuthError:
             raise
         except ExchangeError as error:
             engine.log("cancel_all_failed", error=str(error))
+            pause_s = max(pause_s, _retry_after(error))
     try:
         sync.backfill(engine)
         for order in list(engine.desk.by_id.values()):
@@ -81,10 +90,19 @@ def _cancel_all(engine: Engine) -> int:
     return max(1, len(mine))
 
 
+def _retry_after(error: ExchangeError) -> float:
+    """How long the exchange wants to be left alone, within our patience."""
+    wanted = error.retry_after_s if isinstance(error, Retryable) else 0.0
+    return min(LONGEST_PAUSE_S, wanted)
+
+
 def _close_position(engine: Engine) -> None:
     """Close what we hold with reduce-only orders until the exchange says it is gone."""
+    engine.position_left = True
     try:
-        for _ in range(CLOSE_ROUNDS):
+        for attempt in range(CLOSE_ROUNDS):
+            if attempt:
+                engine.wait(CANCEL_PAUSE_S * attempt)
             position = engine.client.fetch_position(engine.settings.symbol)
             held = position.quantity - engine.book.base
             if held == 0 or engine.instrument is None:
@@ -97,6 +115,7 @@ def _close_position(engine: Engine) -> None:
         if position.quantity == engine.book.base and engine.quote is not None:
             engine.record(("settle", {"price": str(engine.quote.mark)}))
             engine.log("position_closed")
+            engine.position_left = False
             return
         engine.alert(f"the position could not be closed: {position.quantity} is left")
     except (ExchangeError, StoreError) as error:

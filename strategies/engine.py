@@ -115,6 +115,7 @@ class Engine:
         publish: Callable[[Snapshot], None] | None = None,
         beat: Callable[[int, bool], None] | None = None,
         housekeeping: Callable[[datetime], None] | None = None,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self.settings = settings
         self.client = client
@@ -147,14 +148,17 @@ class Engine:
         self.last_contact: float | None = None
         self.loops = 0
         self.orders_left = 0
+        self.position_left = False  # whether a close that was asked for did not succeed
         self.adjust_touched = False
         self._publish = publish
         self._beat = beat
         self._housekeeping = housekeeping
+        self.wait = wait if wait is not None else threading.Event().wait
         self._inbox: queue.SimpleQueue[Ticket | MarketEvent] = queue.SimpleQueue()
         self._adjusting: Ticket | None = None
         self._dirty = True
         self._quiet: tuple[Decimal, Decimal] | None = None
+        self._desired: tuple[DesiredOrder, ...] = ()  # of the last plan
         self._trigger_above: bool | None = None
         self._awaits_trigger = False
         self._snapshot_seq = 0
@@ -242,15 +246,24 @@ class Engine:
             return
         self._awaits_trigger = not sync.synchronise(self)
         if self._awaits_trigger:
+            self._is_up()  # it waits as told: that is no failure to start
             return
         self.synced = True
         self.thaw("exchange")
         self._dirty = True
+        assert self.quote is not None
+        if self._has_stops:
+            self._judge_stops(self.quote)
+        if self.settings.boundary_action == "emergency_close" and self.book.zone is not Zone.INSIDE:
+            self._end_and_close("the price had left the range when the bot was interrupted")
         self._plan_and_send()
+        self._is_up()
+        self._next_snapshot = 0.0
+
+    def _is_up(self) -> None:
         if self.state is RunState.STARTING:
             self.state = RunState.PAUSED if self.book.paused else RunState.RUNNING
             self._next_beat = 0.0
-        self._next_snapshot = 0.0
 
     def _follow_to_trigger(self) -> bool:
         """Follow the feed alone, without a request, until the price has reached the trigger."""
@@ -389,6 +402,8 @@ class Engine:
         if grid is None:
             return
         self._sample_equity(quote)
+        if self._has_stops and self.synced:
+            self._judge_stops(quote)
         quiet, watched = self._quiet, self.watch
         self._judge_boundary(quote)  # by the mark, which moves where the last price is quiet
         if quiet is not None and quiet[0] < quote.last < quiet[1] and self.watch is watched:
@@ -448,10 +463,34 @@ class Engine:
             return
         self.ledger.record(quote.time, ("zone", {"zone": self.watch.zone.value}))
         self._book_changed()
-        if self.watch.zone is Zone.INSIDE:
+        if self.settings.boundary_action == "emergency_close":
+            if self.watch.zone is not Zone.INSIDE:
+                self._end_and_close(f"the price is {self.watch.zone.value} the range")
+        elif self.watch.zone is Zone.INSIDE:
             self.alert("the price is back inside the range: entries resume")
         else:
             self.alert(f"the price is {self.watch.zone.value} the range: entries stop, exits stay")
+
+    def _judge_stops(self, quote: Quote) -> None:
+        """End the run when the total, less what leaving would cost, passes a stop (GRID.md 8)."""
+        settings, grid = self.settings, self.book.grid
+        if grid is None or self.instrument is None or self.stop_request is not None:
+            return
+        exit_rate = self.instrument.taker_fee + settings.slippage_cap
+        value = pnl(grid, quote.mark).total - abs(grid.position) * quote.mark * exit_rate
+        if settings.stop_loss is not None and value <= -settings.stop_loss:
+            self._end_and_close(f"stop_loss: the total after the exit would be {value:.8g}")
+        elif settings.take_profit is not None and value >= settings.take_profit:
+            self._end_and_close(f"take_profit: the total after the exit would be {value:.8g}")
+
+    def _end_and_close(self, reason: str) -> None:
+        """End for good: every order cancelled, the position closed and proved gone."""
+        self.alert(f"closing everything: {reason}")
+        self.stop_request = self.stop_request or StopBot(close_positions=True, reason=reason)
+
+    @property
+    def _has_stops(self) -> bool:
+        return self.settings.stop_loss is not None or self.settings.take_profit is not None
 
     def record(self, *entries: tuple[str, Mapping[str, Any]]) -> None:
         """Append journal entries and take the book over. Errors: StoreError."""
@@ -504,7 +543,7 @@ class Engine:
         """Say what would be sent now."""
         assert self.quote is not None
         assert self.instrument is not None
-        desired = self.desired(self.book)
+        desired = self._desired = self.desired(self.book)
         now = self.clock.monotonic()
         blocked = self.desk.blocked(now)
         if self.frozen or now < self.desk.entries_hold_until:
@@ -563,7 +602,7 @@ class Engine:
             self._quiet = None
             self.feed.set_wake_range(None, None)
             return
-        prices = turning_prices(grid, self.desired(self.book), self.desk.working)
+        prices = turning_prices(grid, self._desired, self.desk.working)
         if self.settings.boundary_action != "none":
             tolerance = self.settings.boundary_tolerance
             lower, upper = grid.spec.levels[0], grid.spec.levels[-1]
@@ -571,7 +610,10 @@ class Engine:
         below = max((p for p in prices if p <= quote.last), default=Decimal(0))
         above = min((p for p in prices if p >= quote.last), default=Decimal("Infinity"))
         self._quiet = (below, above)
-        self.feed.set_wake_range(below, above)
+        if self._has_stops:
+            self.feed.set_wake_range(None, None)  # any price may pass a stop
+        else:
+            self.feed.set_wake_range(below, above)
 
     # Commands -----------------------------------------------------------------------------------
 

@@ -72,6 +72,7 @@ def apply(book: Book, kind: str, payload: Payload, seq: int, time: datetime) -> 
                 max_position=_optional(payload["max_position"]),
             ),
             base=Decimal(payload["base"]),
+            paused=book.paused,
             seeded_at=time,
             source=payload["source"],
         )

@@ -520,7 +520,8 @@ def _entries(
             continue
         if room is not None and want > room:
             want = instrument.floor_quantity(room)
-        if not instrument.is_tradable(want, at):
+        # A whole order was found tradable when the grid was validated, at its lowest level.
+        if want != quantity and not instrument.is_tradable(want, at):
             continue
         found.append(
             DesiredOrder(

@@ -56,8 +56,8 @@ class GridRequest:
 class EngineSettings:
     """One bot's rules. `interval_s` is the period of the full reconciliation.
 
-    `end_at`: when `duration` is over, wall time; None: never. `taker_fee`-style rates come with
-    the instrument.
+    `end_at`: when `duration` is over, wall time; None: never. `stop_loss` and `take_profit` are
+    positive, quote currency, on the total of the instance's whole life; None: not watched.
     """
 
     instance_id: str
@@ -72,6 +72,9 @@ class EngineSettings:
     interval_s: float = 60.0
     end_at: datetime | None = None
     slippage_cap: Decimal = Decimal("0.005")
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    allow_liquidation_in_range: bool = False
     stale_after_s: float = 60.0
 
     @property

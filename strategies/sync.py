@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
 from core.model import Order
 from strategies import commands, journal
+from strategies.perp_grid import new_grid
 from strategies.settings import build_spec
 
 if TYPE_CHECKING:
@@ -153,6 +154,13 @@ def _seed(engine: Engine) -> bool:
     except ValueError as error:
         raise ConfigError(f"strategy_config: {error}") from error
     assert engine.position is not None
+    if not engine.settings.allow_liquidation_in_range:
+        candidate = new_grid(
+            spec, price, open_initial=request.open_initial, max_position=request.max_position
+        )
+        faults = commands.liquidation_faults_of(engine, candidate)
+        if faults:
+            raise ConfigError("strategy_config: " + "; ".join(faults))
     engine.ledger.record(
         quote.time,
         (

@@ -134,6 +134,7 @@ class World:
             clock=self.clock,
             ids=Ids(),
             log=self._log,
+            wait=self.clock.advance,
         )
 
     def _log(self, event: str, **fields: object) -> None:
