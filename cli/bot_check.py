@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from cli.bot_place import place_of
 from cli.bot_wiring import SystemClock, engine_settings
 from core.errors import AuthError, ConfigError, ExitCode, GridfleetError
-from core.model import Instrument
+from core.model import ZERO, Instrument
 from strategies.grid_math import cells_of, plain
-from strategies.perp_grid import GridSpec
+from strategies.perp_grid import GridSpec, desired_orders, new_grid
+from strategies.risk import liquidation_faults, worst_case
 from strategies.settings import EngineSettings, build_spec, spec_warnings
 from strategies.snapshots import invested
 
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 def check(loaded: LoadedConfig) -> int:
     """Make every check and print it; gives the exit code that a start would end with."""
     config = loaded.config
-    print(f"ok       config      {config.instance_id}: {config.exchange.mode} on {config.symbol}")
+    print(f"ok       config       {config.instance_id}: {config.exchange.mode} on {config.symbol}")
     try:
         for name, words in _checks(loaded):
-            print(f"{'ok' if name != 'warning' else 'warning':<9}{name:<12}{words}")
+            print(f"{'ok' if name != 'warning' else 'warning':<9}{name:<13}{words}")
     except AuthError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return int(ExitCode.AUTH)
@@ -60,6 +61,7 @@ def _checks(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
     yield "profit", _profit_words(spec, instrument)
     balance = client.fetch_balance()
     yield "margin", _margin_words(settings, spec, instrument, balance.available)
+    yield "liquidation", _liquidation_words(settings, spec, instrument, quote.last, balance.wallet)
     for words in spec_warnings(spec.levels, instrument):
         yield "warning", words
     yield from _database(place.db_path, config.instance_id)
@@ -96,6 +98,30 @@ def _margin_words(
     if needed > available:
         raise ConfigError(f"strategy_config: {words}; lower quantity or max_position")
     return words
+
+
+def _liquidation_words(
+    settings: EngineSettings,
+    spec: GridSpec,
+    instrument: Instrument,
+    price: Decimal,
+    wallet: Decimal,
+) -> str:
+    request = settings.grid
+    grid = new_grid(
+        spec, price, open_initial=request.open_initial, max_position=request.max_position
+    )
+    wanted = desired_orders(grid, price, instrument, max_position=request.max_position)
+    worst = worst_case(ZERO, None, wallet, wanted, instrument)
+    faults = liquidation_faults(worst, spec.levels[0], spec.levels[-1])
+    if faults and not settings.allow_liquidation_in_range:
+        raise ConfigError("strategy_config: " + "; ".join(faults))
+    ways = [
+        f"{way} price at about {plain(instrument.round_price(at))}"
+        for way, at in (("a falling", worst.falling), ("a rising", worst.rising))
+        if at is not None
+    ]
+    return f"worst case: {' or '.join(ways)}" if ways else "no price on the way leads to it"
 
 
 def _database(db_path: object, instance_id: str) -> Iterator[tuple[str, str]]:
