@@ -15,7 +15,8 @@ from cli.bot_wiring import SystemClock, engine_settings
 from core.errors import AuthError, ConfigError, ExitCode, GridfleetError
 from core.model import ZERO, Instrument
 from strategies.grid_math import cells_of, plain
-from strategies.perp_grid import GridSpec, desired_orders, new_grid
+from strategies.grid_state import GridSpec
+from strategies.perp_grid import desired_orders, new_grid
 from strategies.risk import liquidation_faults, worst_case
 from strategies.settings import EngineSettings, build_spec, spec_warnings
 from strategies.snapshots import invested

@@ -19,7 +19,7 @@ from exchanges.matching import Rules
 from exchanges.paper import PaperExchange
 from exchanges.price_feed import PriceSource
 from strategies.engine import Engine
-from strategies.perp_grid import GridState, pnl
+from strategies.grid_state import GridState, pnl
 from strategies.settings import EngineSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.model import ZERO, LotsPolicy, Side
+from strategies.grid_state import Carried, Cell, GridSpec, GridState
 from strategies.lots import Lot, book_trend, break_even, quantity_of, take
-from strategies.perp_grid import Carried, Cell, GridSpec, GridState, seed
+from strategies.perp_grid import seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from core.errors import AuthError, ExchangeError, Retryable, StoreError
 from core.model import Order, RunState, Side, StopBot, TimeInForce
 from strategies import sync
+from strategies.grid_state import DesiredOrder, Leg
 from strategies.ledger import CLOSE_SLOT
-from strategies.perp_grid import DesiredOrder, Leg
 
 if TYPE_CHECKING:
     from strategies.engine import Engine

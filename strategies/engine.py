@@ -44,17 +44,11 @@ from core.model import (
 from core.ports import Clock, ExchangeClient, Feed, Store
 from strategies import adjusting, commands, ending, snapshots, sync
 from strategies.boundary import Watch, Zone, judge
+from strategies.grid_state import DesiredOrder, Leg, pnl
 from strategies.journal import Book
 from strategies.ledger import Ledger
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
-from strategies.perp_grid import (
-    DesiredOrder,
-    Leg,
-    cells_to_wake,
-    desired_orders,
-    pnl,
-    turning_prices,
-)
+from strategies.perp_grid import cells_to_wake, desired_orders, turning_prices
 from strategies.reconcile import Exposure, Plan, is_initial, plan_orders
 from strategies.settings import EngineSettings
 

@@ -16,13 +16,9 @@ from core.errors import IllegalTransition
 from core.model import ZERO, Fill, GridMode, GridType, LotsPolicy, Side
 from strategies.adjust import regrid
 from strategies.boundary import Zone
+from strategies.grid_state import Carried, Cell, GridSpec, GridState, Totals
 from strategies.lots import Lot, Part
 from strategies.perp_grid import (
-    Carried,
-    Cell,
-    GridSpec,
-    GridState,
-    Totals,
     add_funding,
     close_outside,
     end_initial,

@@ -14,8 +14,8 @@ from typing import Any
 from core.model import Fill, FundingPayment, Order
 from core.ports import Store
 from strategies import journal
+from strategies.grid_state import GridState
 from strategies.journal import Book
-from strategies.perp_grid import GridState
 
 CHECKPOINT_EVERY = 500
 """Journal entries between checkpoints: folding that many at a start takes about 20 ms."""

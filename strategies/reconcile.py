@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.model import ZERO, Instrument, Order, Side
-from strategies.perp_grid import DesiredOrder, Leg, is_passed
+from strategies.grid_state import DesiredOrder, Leg
+from strategies.perp_grid import is_passed
 from strategies.risk import fits
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from core.model import ZERO, Instrument, Side
-from strategies.perp_grid import DesiredOrder, Leg
+from strategies.grid_state import DesiredOrder, Leg
 
 
 def fits(quantity: Decimal, held: Decimal, opening: Decimal, max_position: Decimal | None) -> bool:

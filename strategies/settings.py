@@ -15,7 +15,7 @@ from strategies.grid_math import (
     level_prices,
     plain,
 )
-from strategies.perp_grid import GridSpec
+from strategies.grid_state import GridSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

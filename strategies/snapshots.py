@@ -17,7 +17,7 @@ from core.model import (
     Snapshot,
 )
 from strategies.grid_math import plain
-from strategies.perp_grid import GridSpec, GridState, entry_price
+from strategies.grid_state import GridSpec, GridState, entry_price
 from strategies.reconcile import is_opening
 from strategies.risk import liquidation_price
 

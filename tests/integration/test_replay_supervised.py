@@ -11,8 +11,8 @@ from fleet import Fleet, wait_for
 from test_fleet import total_of
 
 from database.db import Database
+from strategies.grid_state import pnl
 from strategies.ledger import Ledger
-from strategies.perp_grid import pnl
 
 pytestmark = pytest.mark.slow
 

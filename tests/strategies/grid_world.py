@@ -31,8 +31,8 @@ from core.ports import Store
 from database.db import Database
 from strategies import ending
 from strategies.engine import Engine, Ticket
+from strategies.grid_state import GridState, pnl
 from strategies.journal import Book
-from strategies.perp_grid import GridState, pnl
 from strategies.settings import EngineSettings, GridRequest
 
 D = Decimal

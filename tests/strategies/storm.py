@@ -36,9 +36,9 @@ from core.model import (
 )
 from database.db import Database
 from strategies import journal
+from strategies.grid_state import Leg, slot_of
 from strategies.journal import Book
 from strategies.lots import quantity_of
-from strategies.perp_grid import Leg, slot_of
 from strategies.reconcile import is_opening
 
 D = Decimal

@@ -28,7 +28,7 @@ from core.model import (
 from database.db import Database
 from strategies.adjust import regrid
 from strategies.grid_math import level_prices
-from strategies.perp_grid import pnl
+from strategies.grid_state import pnl
 from strategies.settings import GridRequest, build_spec, spec_faults, spec_warnings
 
 D = Decimal

@@ -12,22 +12,16 @@ from grid_world import World, make_instrument, make_settings
 from core.errors import OutcomeUnknown, Rejected, RejectReason, Retryable
 from core.model import Fill, GridMode, GridType, Pause, Resume, Side
 from strategies.grid_math import level_prices
+from strategies.grid_state import GridSpec, GridState, Leg, entry_price, parse_slot, pnl, slot_of
 from strategies.perp_grid import (
-    GridSpec,
-    GridState,
-    Leg,
     cells_to_wake,
     close_outside,
     desired_orders,
     end_initial,
-    entry_price,
     new_grid,
     on_fill,
-    parse_slot,
-    pnl,
     seed,
     settle,
-    slot_of,
     turning_prices,
     wake,
 )

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from storm import WEATHER, Storm, WatchedStore
 
 from core.model import GridMode, GridType, LotsPolicy, Order, Pause, Resume, Side
-from strategies.perp_grid import GridState
+from strategies.grid_state import GridState
 
 D = Decimal
 

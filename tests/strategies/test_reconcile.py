@@ -10,7 +10,7 @@ from fakes import EPOCH
 from grid_world import make_instrument
 
 from core.model import Order, OrderStatus, Side
-from strategies.perp_grid import DesiredOrder, Leg
+from strategies.grid_state import DesiredOrder, Leg
 from strategies.reconcile import Exposure, keeps_place, match_survivors, plan_orders
 from strategies.risk import liquidation_price
 

@@ -9,7 +9,7 @@ from grid_world import World, make_instrument, make_settings
 
 from core.errors import ConfigError
 from core.model import GridType, Outcome, Side
-from strategies.perp_grid import DesiredOrder, Leg
+from strategies.grid_state import DesiredOrder, Leg
 from strategies.risk import liquidation_faults, liquidation_price, worst_case
 
 D = Decimal

@@ -1,0 +1,190 @@
+"""The grid as values: cells, lots, totals, the slots of its orders, and its figures. Pure.
+
+State is the quantity held per cell; everything else is derived from it. A slot names the place an
+order serves: `3.e7` the entry of cell 7 in grid version 3, `3.x7` its exit, `k4` the exit of
+carried lot 4, `3.i` the initial entry.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core.model import ZERO, GridMode, GridType, PnL, Side, TimeInForce
+from strategies.grid_math import Levels
+from strategies.lots import Lot, cost_of, fees_of, quantity_of
+
+
+class Leg(enum.Enum):
+    """What an order does for its cell."""
+
+    ENTRY = "entry"
+    EXIT = "exit"
+    CARRIED = "carried"
+    INITIAL = "initial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSpec:
+    """A grid in force: its range, its levels and the quantity of one order (base currency)."""
+
+    lower: Decimal
+    upper: Decimal
+    mode: GridMode
+    kind: GridType
+    quantity: Decimal
+    levels: Levels
+
+    @property
+    def num(self) -> int:
+        """How many levels; one more than cells."""
+        return len(self.levels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One gap: its side, its lot, and whether it is awake (False: DORMANT by its kind)."""
+
+    side: Side
+    awake: bool = True
+    lot: Lot = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """A lot without a cell: it keeps the two levels of its last one, and its close ends it."""
+
+    id: int
+    side: Side
+    lower: Decimal
+    upper: Decimal
+    lot: Lot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Everything booked so far, quote currency. `fees` is all that was ever paid."""
+
+    grid: Decimal = ZERO
+    trend: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    closed_cells: int = 0
+    fills: int = 0
+    initial_fills: int = 0
+    stray_fills: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridState:
+    """The whole strategy state, a fold over the journal; `initial` is still to be opened."""
+
+    spec: GridSpec
+    cells: tuple[Cell, ...]
+    version: int = 1
+    carried: tuple[Carried, ...] = ()
+    next_carried: int = 1
+    initial: Decimal = ZERO
+    totals: Totals = Totals()
+
+    @property
+    def position(self) -> Decimal:
+        """The signed sum of all lots."""
+        return self.held(Side.BUY) - self.held(Side.SELL)
+
+    def held(self, side: Side) -> Decimal:
+        """Quantity of all lots opened by `side` (BUY: long lots), unsigned."""
+        total = ZERO
+        for cell in self.cells:
+            if cell.lot and cell.side is side:
+                total += quantity_of(cell.lot)
+        for carried in self.carried:
+            if carried.side is side:
+                total += quantity_of(carried.lot)
+        return total
+
+    def lots(self) -> Iterable[tuple[Side, Lot]]:
+        """All lots that are not empty, with the side that opened them."""
+        for cell in self.cells:
+            if cell.lot:
+                yield cell.side, cell.lot
+        for carried in self.carried:
+            yield carried.side, carried.lot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredOrder:
+    """An order that should rest. `keep_smaller`: one of less quantity keeps its place meanwhile."""
+
+    slot: str
+    leg: Leg
+    side: Side
+    price: Decimal
+    quantity: Decimal
+    post_only: bool
+    reduce_only: bool
+    keep_smaller: bool = False
+    time_in_force: TimeInForce = TimeInForce.GTC
+
+
+# Slots
+
+_SLOT = re.compile(r"(?:(?P<version>\d+)\.)?(?P<leg>[exik])(?P<index>\d*)")
+_LEGS = {"e": Leg.ENTRY, "x": Leg.EXIT, "k": Leg.CARRIED, "i": Leg.INITIAL}
+
+
+def slot_of(version: int, leg: Leg, index: int = 0) -> str:
+    """Write the slot of a leg; `index` is the cell, or the carried lot's id."""
+    match leg:
+        case Leg.ENTRY:
+            return f"{version}.e{index}"
+        case Leg.EXIT:
+            return f"{version}.x{index}"
+        case Leg.CARRIED:
+            return f"k{index}"
+        case Leg.INITIAL:
+            return f"{version}.i"
+
+
+def parse_slot(slot: str, version: int) -> tuple[Leg, int] | None:
+    """Read a slot of this grid version; None for one of another version or of nobody."""
+    found = _SLOT.fullmatch(slot)
+    if found is None:
+        return None
+    if found["version"] is not None and int(found["version"]) != version:
+        return None
+    return _LEGS[found["leg"]], int(found["index"] or 0)
+
+
+# Figures ----------------------------------------------------------------------------------------
+
+
+def pnl(state: GridState, mark: Decimal | None) -> PnL:
+    """Give the accounting of GRID.md 6 at `mark` (None: nothing is open yet, or no price)."""
+    totals = state.totals
+    unrealized = open_fees = ZERO
+    for side, lot in state.lots():
+        open_fees += fees_of(lot)
+        if mark is not None:
+            unrealized += side.sign * (quantity_of(lot) * mark - cost_of(lot))
+    return PnL(
+        grid=totals.grid,
+        trend=totals.trend,
+        unrealized=unrealized,
+        fees=totals.fees,
+        open_fees=open_fees,
+        funding=totals.funding,
+    )
+
+
+def entry_price(state: GridState) -> Decimal | None:
+    """Average entry price of what is held, for display; None when flat."""
+    position = state.position
+    if position == 0:
+        return None
+    side = Side.BUY if position > 0 else Side.SELL
+    lots = [lot for lot_side, lot in state.lots() if lot_side is side]
+    return sum((cost_of(lot) for lot in lots), ZERO) / sum((quantity_of(x) for x in lots), ZERO)
