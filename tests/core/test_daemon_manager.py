@@ -23,6 +23,8 @@ from core.identity import read_pid_file
 
 SCRIPT = TOY.parents[2] / "core" / "daemon_manager.py"
 
+pytestmark = pytest.mark.slow  # every test runs the real command as a process
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -195,7 +197,6 @@ def test_validate_reports_as_json(run: Shell, fleet: ToyFleet) -> None:
 # With processes -----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_life_from_start_to_stop(run: Shell, fleet: ToyFleet) -> None:
     """start, status, list, start again, logs, stop, stop again: codes, words, one JSON value."""
     config = write_config(fleet, "toy")
@@ -237,7 +238,6 @@ def test_a_life_from_start_to_stop(run: Shell, fleet: ToyFleet) -> None:
     assert fleet.processes() == []
 
 
-@pytest.mark.slow
 def test_a_failed_start_shows_the_bot_s_last_lines(run: Shell, fleet: ToyFleet) -> None:
     """Exit 1, the reason, the log's end; it stays supervised; stop ends the BACKOFF."""
     write_config(fleet, "toy", "--exit-code", "3", restart_delay=60)
@@ -253,7 +253,6 @@ def test_a_failed_start_shows_the_bot_s_last_lines(run: Shell, fleet: ToyFleet) 
     assert run("status", "toy").code == 3
 
 
-@pytest.mark.slow
 def test_a_permanent_failure_is_fatal_and_can_be_stopped(run: Shell, fleet: ToyFleet) -> None:
     """Exit 1, FATAL, nobody supervises it; stop makes it STOPPED."""
     write_config(fleet, "toy", "--exit-code", "2")
@@ -268,7 +267,6 @@ def test_a_permanent_failure_is_fatal_and_can_be_stopped(run: Shell, fleet: ToyF
     assert run("status", "toy").code == 3
 
 
-@pytest.mark.slow
 def test_start_all_skips_the_running_and_reports_the_faulty(run: Shell, fleet: ToyFleet) -> None:
     """Running ones are left, faulty ones told, examples never started, the others start: exit 2."""
     write_config(fleet, "one")
@@ -287,7 +285,6 @@ def test_start_all_skips_the_running_and_reports_the_faulty(run: Shell, fleet: T
     assert fleet.processes() == []
 
 
-@pytest.mark.slow
 def test_stop_needs_only_the_id(run: Shell, fleet: ToyFleet) -> None:
     """A broken or missing file is no obstacle to status, logs and stop, by id or by file."""
     for spoil in ("break", "remove"):
@@ -306,7 +303,6 @@ def test_stop_needs_only_the_id(run: Shell, fleet: ToyFleet) -> None:
         assert fleet.status("named") == "STOPPED"
 
 
-@pytest.mark.slow
 def test_restart_replaces_the_bot_and_validates_first(run: Shell, fleet: ToyFleet) -> None:
     """A bad file stops nothing; a good one gives a new bot under the same supervisor."""
     config = write_config(fleet, "toy")
@@ -333,7 +329,6 @@ def test_restart_replaces_the_bot_and_validates_first(run: Shell, fleet: ToyFlee
     assert fleet.status() == "RUNNING"
 
 
-@pytest.mark.slow
 def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
     """S25: nothing for nothing, a preview on demand, a refusal for a bad file, else a new bot."""
     config = write_config(fleet, "toy")
@@ -354,7 +349,6 @@ def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
     assert json.loads((fleet.folder() / "spec.json").read_text())["health"]["stop_timeout"] == 6
 
 
-@pytest.mark.slow
 def test_an_orphan_is_shown_adopted_and_stopped(run: Shell, fleet: ToyFleet) -> None:
     """ORPHANED is exit 1; start adopts the same bot; stop works over an orphan too."""
     write_config(fleet, "toy")
@@ -376,7 +370,6 @@ def test_an_orphan_is_shown_adopted_and_stopped(run: Shell, fleet: ToyFleet) -> 
     assert fleet.processes() == []
 
 
-@pytest.mark.slow
 def test_resurrect_brings_back_what_should_run(run: Shell, fleet: ToyFleet) -> None:
     """S22: everything was killed: what was started runs again, what was stopped does not."""
     for name in ("one", "two", "three"):
@@ -400,7 +393,6 @@ def test_resurrect_brings_back_what_should_run(run: Shell, fleet: ToyFleet) -> N
     assert fleet.supervisor_pid("one") == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "expected", "state"),
     [
@@ -421,7 +413,6 @@ def test_foreground_ends_with_the_bot_s_verdict(
     assert fleet.status() == state
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_foreground_stops_at_one_signal(run: Shell, fleet: ToyFleet, signum: int) -> None:
     """As systemd and a terminal end it: bot first, exit 0; it is not what resurrect brings back."""
@@ -442,7 +433,6 @@ def test_foreground_stops_at_one_signal(run: Shell, fleet: ToyFleet, signum: int
     assert not desired.exists() or "toy" not in desired.read_text()
 
 
-@pytest.mark.slow
 def test_the_default_config_is_the_older_single_file(run: Shell, fleet: ToyFleet) -> None:
     """Without --config every verb means config/daemon_config.json, flat format included."""
     flat = {
@@ -460,7 +450,6 @@ def test_the_default_config_is_the_older_single_file(run: Shell, fleet: ToyFleet
     assert run("status").code == 3
 
 
-@pytest.mark.slow
 def test_logs_follow_what_comes(run: Shell, fleet: ToyFleet) -> None:
     """-f goes on with new lines until it is interrupted, which is no error."""
     write_config(fleet, "toy")
@@ -480,7 +469,6 @@ def test_logs_follow_what_comes(run: Shell, fleet: ToyFleet) -> None:
         assert follower.wait(10) == 0
 
 
-@pytest.mark.slow
 def test_a_supervisor_without_its_channel_is_stopped_by_signal(run: Shell, fleet: ToyFleet) -> None:
     """S5: the control socket is gone, stop still works."""
     write_config(fleet, "toy")
@@ -491,7 +479,6 @@ def test_a_supervisor_without_its_channel_is_stopped_by_signal(run: Shell, fleet
     assert fleet.processes() == []
 
 
-@pytest.mark.slow
 def test_a_stop_whose_orders_are_not_proven_gone_fails(run: Shell, fleet: ToyFleet) -> None:
     """Exit 1 and the words; a repeated stop tries the finish step again."""
     spec = fleet.spec("toy", "--ignore-term", "--finish-code", "1", health={"stop_timeout": 0.2})
@@ -504,7 +491,6 @@ def test_a_stop_whose_orders_are_not_proven_gone_fails(run: Shell, fleet: ToyFle
     assert fleet.status() == "STOPPED"
 
 
-@pytest.mark.slow
 def test_files_of_a_started_instance_are_private(run: Shell, fleet: ToyFleet) -> None:
     """Umask 000 in the shell: directories 0700, files 0600."""
     write_config(fleet, "toy")

@@ -433,7 +433,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(policy=POLICIES, steps=STEPS)
 def test_random_lives_never_hold_two_children(
     policy: RestartPolicy, steps: list[tuple[str, Event, Exited, bool]]
@@ -490,7 +490,7 @@ def test_random_lives_never_hold_two_children(
         assert len(s.restarts) <= max(policy.max_restarts, 0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(policy=POLICIES, crashes=st.lists(st.floats(0.0, 50.0), max_size=30))
 def test_no_window_ever_holds_more_restarts_than_allowed(
     policy: RestartPolicy, crashes: list[float]

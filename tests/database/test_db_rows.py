@@ -16,7 +16,7 @@ from database.db import Database
 from database.rows import equity_of, equity_row, from_micros, to_json, to_micros, to_text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(order=orders)
 def test_an_order_comes_back_exactly(order: Order) -> None:
     """repr also tells 1.0 from 1.00, which equality does not."""
@@ -27,7 +27,7 @@ def test_an_order_comes_back_exactly(order: Order) -> None:
     store.close()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fill=fills, slot=st.just("entry:1"))
 def test_a_fill_comes_back_exactly(fill: Fill, slot: str) -> None:
     store = Database(":memory:")
@@ -37,7 +37,7 @@ def test_a_fill_comes_back_exactly(fill: Fill, slot: str) -> None:
     store.close()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(payment=payments)
 def test_a_funding_payment_is_kept_once(payment: FundingPayment) -> None:
     store = Database(":memory:")
@@ -47,7 +47,7 @@ def test_a_funding_payment_is_kept_once(payment: FundingPayment) -> None:
     store.close()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(sample=samples)
 def test_an_equity_sample_comes_back_exactly(sample: EquitySample) -> None:
     assert repr(equity_of(equity_row(sample))) == repr(sample)
@@ -75,7 +75,7 @@ def test_what_is_no_number_is_never_stored(text: str) -> None:
         to_text(Decimal(text))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     document=st.dictionaries(
         st.text(max_size=5),

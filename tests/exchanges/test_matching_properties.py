@@ -91,7 +91,7 @@ def check_market(at: Market, out: Changes) -> None:
     assert len({fill.client_order_id for fill in out.fills}) == len(out.fills)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps(), st.sampled_from([200, 2_000, 100_000]))
 def test_books_balance_after_every_change(todo: list[tuple[str, object]], balance: int) -> None:
     """Position, fees, wallet and equity are exactly the sum of fills; nothing fills twice;
@@ -107,7 +107,7 @@ def test_books_balance_after_every_change(todo: list[tuple[str, object]], balanc
             assert order.filled_qty == order.quantity
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps())
 def test_equity_is_never_below_maintenance_by_more_than_a_tick(
     todo: list[tuple[str, object]],
@@ -124,7 +124,7 @@ def test_equity_is_never_below_maintenance_by_more_than_a_tick(
     perform(at, [step for step in todo if step[0] != "fund"], check)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(steps())
 def test_through_fills_no_more_than_touch_on_one_line(todo: list[tuple[str, object]]) -> None:
     """The same resting orders and one move: whatever fills through would have filled by touch."""
@@ -138,7 +138,7 @@ def test_through_fills_no_more_than_touch_on_one_line(todo: list[tuple[str, obje
     assert names[1] <= names[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(Side), st.integers(1, 10**10), st.integers(1, 10**8)),

@@ -65,7 +65,7 @@ def test_seeds_beside_each_other_walk_apart() -> None:
             assert len(one & other) < 8
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 def test_it_stays_near_the_range_and_trades(seed: int) -> None:
     """A day of it: mostly inside the band, and several fills a wall minute at speed 60."""
     day = [v.price for v in first(make(seed), 86_400)]
