@@ -6,6 +6,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -31,6 +32,7 @@ def run_forked(work: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S)
     pid = os.fork()
     if pid == 0:
         try:
+            gc.disable()  # its whole memory goes in a moment
             os.close(reader)
             _forget_signals()
             with os.fdopen(writer, "w") as pipe:

@@ -74,7 +74,12 @@ class SpawnError(Exception):
 def read_stat(pid: int) -> ProcStat | None:
     """Read /proc/PID/stat; None when the process is gone."""
     try:
-        data = Path(f"/proc/{pid}/stat").read_bytes()
+        # Bare calls: a sweep reads this file of every process, with the bot waiting to be started.
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data = os.read(fd, 4096)
+        finally:
+            os.close(fd)
     except OSError:
         return None
     # The command stands in parentheses and may itself hold spaces and parentheses.
