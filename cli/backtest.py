@@ -69,7 +69,7 @@ def backtest(
 
     from cli.bot_wiring import SystemClock, engine_settings
     from cli.replay import replay
-    from core.config_manager import load
+    from core.config_load import load
     from exchanges.factory import paper_rules
     from exchanges.paper_memory import MemoryPaperStore
     from exchanges.price_feed import CandleSource, read_funding

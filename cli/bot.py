@@ -33,7 +33,7 @@ from core.errors import (
 
 if TYPE_CHECKING:
     from core.config import InstanceConfig
-    from core.config_manager import LoadedConfig
+    from core.config_load import LoadedConfig
     from core.model import Snapshot
     from core.ports import ExchangeClient
     from strategies.order_desk import ClientIds
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _load(options: dict[str, Any], arguments: list[str]) -> LoadedConfig:
     """Load the config named by --config or CONFIG_FILE; the other options win over it."""
-    from core import config_manager
+    from core import config_load
     from core.paths import find_root
 
     root = find_root(None)
@@ -90,8 +90,8 @@ def _load(options: dict[str, Any], arguments: list[str]) -> LoadedConfig:
                 "no config: give --config FILE, or set CONFIG_FILE, or give the grid by options "
                 "(run.py --help lists them)"
             )
-        return config_manager.load_options(bot_args, root, instance_id=instance_id)
-    return config_manager.load(
+        return config_load.load_options(bot_args, root, instance_id=instance_id)
+    return config_load.load(
         named,
         root,
         instance_id=instance_id,

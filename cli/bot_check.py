@@ -22,7 +22,7 @@ from strategies.settings import EngineSettings, build_spec, spec_warnings
 from strategies.snapshots import invested
 
 if TYPE_CHECKING:
-    from core.config_manager import LoadedConfig
+    from core.config_load import LoadedConfig
 
 
 def check(loaded: LoadedConfig) -> int:

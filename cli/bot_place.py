@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.config_manager import LoadedConfig
+    from core.config_load import LoadedConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from core.config_files import Variables, find, read_text, variables_for
 from core.lean import importing_without
 from core.paths import for_display
-from core.spec import ChildSpec
 
 if TYPE_CHECKING:
     from core.config import Examined, InstanceConfig
     from core.config_files import EnvFile
+    from core.spec import ChildSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

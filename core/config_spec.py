@@ -16,17 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.paths import for_display, installed_run_py, resolve
-from core.spec import (
-    ChildSpec,
-    HealthSettings,
-    LimitSettings,
-    LogSettings,
-    RestartSettings,
-)
 
 if TYPE_CHECKING:
     from core.config import DaemonConfig, Examined, InstanceConfig
     from core.config_text import Findings
+    from core.spec import ChildSpec
 
 DEFAULT_PYTHON = ".venv/bin/python3"
 
@@ -146,6 +140,8 @@ def build_spec(
     warnings: Sequence[str],
 ) -> ChildSpec:
     """Put a valid config and its program into the form that a supervisor runs."""
+    from core.spec import ChildSpec, HealthSettings, LimitSettings, LogSettings, RestartSettings
+
     daemon = config.daemon
     return ChildSpec(
         instance_id=config.instance_id,
