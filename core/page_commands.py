@@ -1,7 +1,9 @@
 """The verbs that ask the bot itself, over its page: adjust, pause, resume.
 
 One request each to the instance's own HTTP address, with WEB_TOKEN from the environment or `.env`
-as the bearer. Standard library only; http.client is loaded when it is used.
+as the bearer. First the page must say that it is this instance's living bot: while a bot is down or
+waits for its port, another one may listen there, and neither our token nor our word is for that.
+Standard library only; http.client is loaded when it is used.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.config_files import EnvFile, Variables
 from core.console import Console
@@ -18,6 +20,9 @@ from core.errors import ExitCode, UsageError
 from core.health import probe_address
 from core.instance_manager import InstanceRegistry
 from core.targets import Target, resolve_targets
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 _TIMEOUT_S = 20.0  # an adjust answers within 10 s, with 202 when the exchange takes longer
 
@@ -85,6 +90,10 @@ def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[i
     port = target.record.get("web_port")
     if not isinstance(port, int) or port <= 0:
         raise PageError("unknown instance, or it has no page; see: daemon_manager list --all")
+    bot_pid = InstanceRegistry(root).liveness(target.instance_id).bot_pid
+    if bot_pid is None:
+        config = target.config_file or target.instance_id
+        raise PageError(f"its bot does not run; start it: daemon_manager start --config {config}")
     host = str(target.record.get("web_host") or "127.0.0.1")
     _, (address, _), header = probe_address(host, port)
     headers = {"Host": header, "Content-Type": "application/json"}
@@ -93,16 +102,28 @@ def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[i
         headers["Authorization"] = f"Bearer {token}"
     connection = HTTPConnection(address, port, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", path, json.dumps(body), headers)
-        response = connection.getresponse()
-        text = response.read(1 << 20)
+        _, who = _exchange(connection, "GET", "/health", None, {"Host": header})
+        if (who.get("instance_id"), who.get("pid")) != (target.instance_id, bot_pid):
+            raise PageError(
+                f"another program answers on http://{header} (instance {who.get('instance_id')!r},"
+                f" pid {who.get('pid')!r}; expected pid {bot_pid}); nothing was sent to it"
+            )
+        return _exchange(connection, "POST", path, json.dumps(body), headers)
     except (TimeoutError, OSError, HTTPException) as error:
         raise PageError(f"http://{header}{path}: {error or type(error).__name__}") from None
     finally:
         connection.close()
+
+
+def _exchange(
+    connection: HTTPConnection, method: str, path: str, body: str | None, headers: dict[str, str]
+) -> tuple[int, dict[str, Any]]:
+    """Send one request; an answer that is no JSON object counts as empty."""
+    connection.request(method, path, body, headers)
+    response = connection.getresponse()
     try:
-        answer = json.loads(text)
-    except ValueError:
+        answer = json.loads(response.read(1 << 20))
+    except (ValueError, RecursionError):
         answer = None
     return response.status, answer if isinstance(answer, dict) else {}
 

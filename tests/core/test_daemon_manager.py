@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from toy_fleet import TOY, ToyFleet, free_port, is_alive, wait_for
 
+from core import pidfile
+from core.files import make_private_dir
 from core.identity import read_pid_file
 
 SCRIPT = TOY.parents[2] / "core" / "daemon_manager.py"
@@ -517,11 +519,19 @@ class Page(http.server.BaseHTTPRequestHandler):
 
     seen: list[tuple[str, dict[str, Any], dict[str, str]]]
     answers: list[tuple[int, dict[str, Any]]]
+    health: dict[str, Any]
+
+    def do_GET(self) -> None:
+        assert self.path == "/health"
+        assert "Authorization" not in self.headers  # until it has said who it is
+        self.answer(200, type(self).health)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         type(self).seen.append((self.path, body, dict(self.headers.items())))
-        status, answer = type(self).answers.pop(0)
+        self.answer(*type(self).answers.pop(0))
+
+    def answer(self, status: int, answer: dict[str, Any]) -> None:
         data = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -534,14 +544,20 @@ class Page(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def page(fleet: ToyFleet) -> Iterator[type[Page]]:
-    handler = type("OnePage", (Page,), {"seen": [], "answers": []})
+    """A bot that lives, as far as the registry and its lock tell, with a page of its own."""
+    health = {"instance_id": "toy", "pid": os.getpid(), "status": "ok"}
+    handler = type("OnePage", (Page,), {"seen": [], "answers": [], "health": health})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    fleet.registry.register(
-        "toy", {"web_host": "127.0.0.1", "web_port": server.server_address[1], "status": "RUNNING"}
-    )
+    port = server.server_address[1]
+    make_private_dir(fleet.folder())
+    lock = pidfile.acquire(fleet.folder() / pidfile.BOT_LOCK)
+    assert lock is not None
+    fleet.registry.register("toy", {"web_host": "127.0.0.1", "web_port": port, "status": "RUNNING"})
+    fleet.registry.update("toy", bot_pid=os.getpid())
     yield handler
+    os.close(lock)
     server.shutdown()
     thread.join()
     server.server_close()
@@ -587,9 +603,39 @@ def test_pause_and_resume_carry_the_token(run: Shell, page: type[Page]) -> None:
     assert "correct-horse" not in refused.err + refused.out
 
 
-def test_a_page_that_is_not_there_is_a_failure_in_words(run: Shell, fleet: ToyFleet) -> None:
-    """Nobody listens: exit 1 with the address."""
-    fleet.registry.register("toy", {"web_host": "127.0.0.1", "web_port": free_port()})
+def test_a_page_that_is_not_there_is_a_failure_in_words(
+    run: Shell, fleet: ToyFleet, page: type[Page]
+) -> None:
+    """The bot lives and nobody listens: exit 1 with the address."""
+    fleet.registry.update("toy", web_port=free_port())
     answer = run("pause", "toy")
     assert answer.code == 1
     assert "http://127.0.0.1:" in answer.err
+    assert page.seen == []
+
+
+@pytest.mark.parametrize("stranger", [{"instance_id": "other"}, {"pid": 1}, {"instance_id": None}])
+def test_another_program_on_the_port_is_told_nothing(
+    run: Shell, page: type[Page], stranger: dict[str, Any]
+) -> None:
+    """While the bot waits for its port another bot has it: neither its grid nor our token move."""
+    (run.root / ".env").write_text("WEB_TOKEN=correct-horse\n")
+    (run.root / ".env").chmod(0o600)
+    page.health |= stranger
+    for verb in (("adjust", "toy", "--lower", "139", "--yes"), ("pause", "toy")):
+        answer = run(*verb)
+        assert answer.code == 1
+        assert "another program" in answer.err
+    assert page.seen == []
+
+
+def test_a_stopped_instance_has_nothing_to_adjust(
+    run: Shell, fleet: ToyFleet, page: type[Page]
+) -> None:
+    """Whoever has its port meanwhile is not asked; the words say how to start it."""
+    fleet.registry.register("gone", {**fleet.record(), "bot_pid": None, "status": "STOPPED"})
+    for verb in (("adjust", "gone", "--lower", "139", "--yes"), ("resume", "gone")):
+        answer = run(*verb)
+        assert answer.code == 1
+        assert "start --config" in answer.err
+    assert page.seen == []
