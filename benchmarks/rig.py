@@ -210,6 +210,7 @@ class Fleet:
 @contextmanager
 def fleet() -> Iterator[Fleet]:
     """Give a fleet under a temporary root, and leave nothing of it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # and clean up
     with tempfile.TemporaryDirectory(prefix="gridfleet-bench-") as folder:
         made = Fleet(Path(folder))
         try:
@@ -260,17 +261,17 @@ class Row:
 def show(title: str, rows: Sequence[Row]) -> None:
     """Print medians, ranges and ratios."""
     print(f"\n{title}   (load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors)")
-    print(f"{'':38} {'ours: median (min-max)':>30}   {'floor':>26}   ratio   aim")
+    print(f"{'':40} {'ours: median (min-max)':>38}   {'floor':>40}   ratio   aim")
     for row in rows:
         ours = statistics.median(row.ours)
-        line = f"{row.name:38} {_figure(row.ours, row.unit):>30}"
+        line = f"{row.name:40} {_figure(row.ours, row.unit):>38}"
         if row.floor:
             floor = statistics.median(row.floor)
             high, low = (floor, ours) if row.more_is_better else (ours, floor)
             ratio = f"{high / low:5.1f}x" if low > 0 else "     -"
-            line += f"   {_figure(row.floor, row.unit):>26}  {ratio}"
+            line += f"   {_figure(row.floor, row.unit):>40}  {ratio}"
         else:
-            line += " " * 37
+            line += " " * 51
         if row.aim is not None:
             met = ours >= row.aim if row.more_is_better else ours <= row.aim
             line += f"   {row.aim:g} {'met' if met else 'MISSED'}"
