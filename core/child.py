@@ -133,6 +133,8 @@ class ChildRunner:
         """
         lock = self.run_dir / pidfile.BOT_LOCK
         identity = pidfile.live_holder(lock, self.run_dir / pidfile.BOT_PID)
+        if identity is not None and not _has_lock(identity.pid, lock):
+            identity = None  # a file can say anything; the lock is held by somebody else
         if identity is None and (beat := read_beat(self.run_dir / "heartbeat")) is not None:
             holders = {(h.pid, h.start) for h in process.lock_holders(lock)}
             if (beat.pid, beat.start) in holders:
@@ -193,16 +195,30 @@ class ChildRunner:
 
     def sweep(self, child: Child) -> list[ProcStat]:
         """KILL what the ended child left running; returns who could not be ended."""
-        return process.kill_until_empty(lambda: self.members(child), KILL_PATIENCE_S)
+
+        def left() -> list[ProcStat]:
+            found = {member.pid: member for member in self.members(child)}
+            if self._reaper(child) is None:
+                # Its orphans do not come to us; those that inherited its lock still show.
+                holders = process.lock_holders(self.run_dir / pidfile.BOT_LOCK)
+                found |= {holder.pid: holder for holder in holders if holder.pid != child.pid}
+            return list(found.values())
+
+        return process.kill_until_empty(left, KILL_PATIENCE_S)
 
     def members(self, child: Child) -> list[ProcStat]:
         """The living members of the child's group, none once its number names somebody else."""
         leader = process.read_stat(child.pid)
         if leader is not None and leader.start != child.start:
             return []  # the number is reused, which the kernel allows only for an empty group
-        # As PID 1 of a container everybody's orphans come to us, not only the child's.
-        reaper = os.getpid() if child.ours and os.getpid() != 1 else None
-        return process.group_members(child.pid, reaper=reaper)
+        return process.group_members(child.pid, reaper=self._reaper(child) or child.pid)
+
+    def _reaper(self, child: Child) -> int | None:
+        """Who gets the child's orphans: we, unless we adopted it.
+
+        As PID 1 of a container everybody's orphans come to us, not only the child's.
+        """
+        return os.getpid() if child.ours and os.getpid() != 1 else None
 
     def close(self) -> None:
         self.output.close()
@@ -238,6 +254,16 @@ class ChildRunner:
         if not isinstance(note, dict) or note.get("pid") != child.pid:
             return {}
         return note if note.get("start") in (child.start, None) else {}
+
+
+def _has_lock(pid: int, lock: Path) -> bool:
+    """Whether the process holds the lock, or has its session hold it.
+
+    A program may close what it inherited and leave the lock to its workers.
+    """
+    return process.holds_lock(pid, lock) or any(
+        holder.session == pid for holder in process.lock_holders(lock)
+    )
 
 
 def expand_environment(spec: ChildSpec) -> dict[str, str]:

@@ -149,28 +149,32 @@ def lock_holders(path: Path) -> list[ProcStat]:
     A descriptor's fdinfo shows the lock of its open file, so a reader that merely has the file
     open, or looks at the lock with a shared try, is never taken for a holder.
     """
+    return [
+        stat
+        for pid, stat in all_processes().items()
+        if pid != os.getpid() and not stat.is_zombie and holds_lock(pid, path)
+    ]
+
+
+def holds_lock(pid: int, path: Path) -> bool:
+    """Tell whether the process itself has the exclusive flock on the file, by any descriptor."""
     try:
         wanted = path.stat(follow_symlinks=False)
+        entries = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
-        return []
-    found = []
-    for pid, stat in all_processes().items():
-        if pid == os.getpid() or stat.is_zombie:
-            continue
+        return False
+    for entry in entries:
         with contextlib.suppress(OSError):
-            for entry in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    seen = entry.stat()
-                    if (seen.st_dev, seen.st_ino) != (wanted.st_dev, wanted.st_ino):
-                        continue
-                    info = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text(encoding="ascii")
-                    if any(
-                        line.startswith("lock:") and "FLOCK" in line and "WRITE" in line
-                        for line in info.splitlines()
-                    ):
-                        found.append(stat)
-                        break
-    return found
+            seen = entry.stat()
+            if (seen.st_dev, seen.st_ino) != (wanted.st_dev, wanted.st_ino):
+                continue
+            info = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text(encoding="ascii")
+            if any(
+                line.startswith("lock:") and "FLOCK" in line and "WRITE" in line
+                for line in info.splitlines()
+            ):
+                return True
+    return False
 
 
 # Signalling -------------------------------------------------------------------------------------

@@ -165,7 +165,8 @@ class Supervisor:
             else:
                 self._keeper.end_leftovers()
                 record = self.registry.get(self.spec.instance_id) or {}
-                unsettled = may_have_left_orders(self.run_dir, record)
+                # Only our bot's orders can be finished; another program's are its own affair.
+                unsettled = self.spec.is_bot and may_have_left_orders(self.run_dir, record)
                 self._state = replace(self._state, unsettled=unsettled)
             self._feed(first or Start())
             while not self._is_done():

@@ -448,6 +448,51 @@ def test_a_recycled_pid_in_the_files_is_never_touched(fleet: ToyFleet) -> None:
         stranger.kill()
 
 
+def test_a_stranger_that_a_file_names_in_full_is_never_touched(fleet: ToyFleet) -> None:
+    """bot.pid has a stranger's PID and start time while the bot lives: the bot is adopted."""
+    spec = fleet.spec()
+    one = fleet.start(spec)
+    bot = fleet.bot_pid()
+    os.kill(int(one.last["pid"]), signal.SIGKILL)
+    wait_for(lambda: not is_alive(int(one.last["pid"])))
+    with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
+        found = read_stat(stranger.pid)
+        assert found is not None
+        pidfile.write_pid(fleet.folder() / "bot.pid", stranger.pid, found.start)
+        again = fleet.start(spec)
+        assert again.last["bot_pid"] == bot
+        fleet.stop()
+        assert not is_alive(bot)
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_no_grandchild_of_an_adopted_bot_survives_a_stop(fleet: ToyFleet) -> None:
+    """S6 after S1: it made a session of its own and is no descendant of the new supervisor."""
+    spec = fleet.spec("toy", "--grandchild", "--own-session")
+    one = fleet.start(spec)
+    grandchild = int((fleet.folder() / "grandchild").read_text())
+    os.kill(int(one.last["pid"]), signal.SIGKILL)
+    wait_for(lambda: not is_alive(int(one.last["pid"])))
+    fleet.start(spec)
+    fleet.stop()
+    assert not is_alive(grandchild)
+    assert fleet.processes() == []
+
+
+def test_a_foreign_program_leaves_no_orders_to_prove(fleet: ToyFleet) -> None:
+    """Both were killed: a program that we can't finish for is stopped, and that is that."""
+    spec = fleet.spec(is_bot=False, argv=("/bin/sleep", "600"), health={"check": "none"})
+    one = fleet.start(spec)
+    bot = fleet.bot_pid()
+    for pid in (int(one.last["pid"]), bot):
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: not is_alive(pid))
+    fleet.start(spec, first=Stop(), to_stop=True, keep_desired=False)
+    assert fleet.status() == "STOPPED"
+    assert fleet.record()["orders_unsettled"] is False
+
+
 def test_leftovers_that_hold_the_lock_are_ended_before_the_next_start(fleet: ToyFleet) -> None:
     """Supervisor and bot dead, a grandchild holds the bot lock: it goes, then a bot starts."""
     spec = fleet.spec("toy", "--grandchild")
