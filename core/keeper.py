@@ -225,6 +225,8 @@ class Keeper:
                 if not runner.output.drain(source):
                     break
             self._loop.unregister(source)
+        if lost := runner.output.take_lost():
+            self._log.event("output_lost", "error", child=child.pid, bytes=lost)
         self._loop.unregister(child.pidfd)
         child.close()
         if self._monitor is not None:

@@ -4,7 +4,8 @@ Our bot writes straight into today's files, opened O_APPEND here and inherited: 
 death of either process, never block, and the bot re-points them itself at midnight. Any other
 program can't do that, so it gets two FIFOs, which it holds open read-write itself: while a
 supervisor lives it drains them into the dated files; when the supervisor dies nothing is lost and
-nothing breaks, the program only waits once a FIFO is full, until a supervisor adopts it.
+nothing breaks, the program only waits once a FIFO is full, until a supervisor adopts it. The kernel
+moves the bytes (splice): what a killed supervisor had taken out of a FIFO is in the file.
 
 A full disk costs lines, which are counted, never supervision. Standard library only.
 """
@@ -12,6 +13,8 @@ A full disk costs lines, which are counted, never supervision. Standard library 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import stat
 import time
@@ -42,6 +45,10 @@ class Output(Protocol):
         """Move what one source has into its file; False when it had nothing."""
         ...
 
+    def take_lost(self) -> int:
+        """Bytes that could not be written since this was last asked."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -64,6 +71,9 @@ class FileOutput:
 
     def drain(self, source: int) -> bool:
         raise AssertionError(f"nothing to drain, not even {source}")
+
+    def take_lost(self) -> int:
+        return 0  # the bot counts its own
 
     def close(self) -> None:
         return
@@ -91,10 +101,12 @@ class FifoOutput:
             reader = _open_fifo(fifo, os.O_RDWR | os.O_NONBLOCK)
             self._streams[reader] = _Stream(name=name, fifo=fifo, reader=reader)
 
-    @property
-    def lost_bytes(self) -> int:
-        """What could not be written, because the disk was full."""
-        return sum(stream.lost for stream in self._streams.values())
+    def take_lost(self) -> int:
+        """Bytes that could not be written, because the disk was full, since the last call."""
+        lost = sum(stream.lost for stream in self._streams.values())
+        for stream in self._streams.values():
+            stream.lost = 0
+        return lost
 
     def open(self) -> tuple[int, int]:
         # Not the reader's descriptor: O_NONBLOCK belongs to an open file and the child must block.
@@ -107,16 +119,32 @@ class FifoOutput:
     def drain(self, source: int) -> bool:
         stream = self._streams[source]
         try:
-            data = os.read(source, _CHUNK)
+            return self._move(stream, self._today(stream))
         except BlockingIOError:
             return False
-        if not data:
-            return False
+        except OSError:
+            # It can't be written; left where it is it would block the program.
+            data = _read_some(source)
+            stream.lost += len(data)
+            return bool(data)
+
+    def _move(self, stream: _Stream, file: int) -> bool:
+        """Move what is there to the end of the file, whose only writer we are. Errors: OSError."""
+        end = os.fstat(file).st_size
         try:
-            write_all(self._today(stream), data)
+            flags = os.SPLICE_F_NONBLOCK
+            return os.splice(stream.reader, file, _CHUNK, offset_dst=end, flags=flags) > 0
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+        # A file system that can't: two steps, and a kill between them costs a chunk.
+        data = _read_some(stream.reader)
+        try:
+            os.lseek(file, end, os.SEEK_SET)
+            write_all(file, data)
         except OSError:
             stream.lost += len(data)
-        return True
+        return bool(data)
 
     def close(self) -> None:
         for stream in self._streams.values():
@@ -139,12 +167,22 @@ class FifoOutput:
         if stream.file is None:
             stream.file = open_output(self._log_dir, stream.name)
             stream.day = day
+            # splice() refuses O_APPEND.
+            flags = fcntl.fcntl(stream.file, fcntl.F_GETFL)
+            fcntl.fcntl(stream.file, fcntl.F_SETFL, flags & ~os.O_APPEND)
         return stream.file
 
 
 def make_output(*, is_bot: bool, run_dir: Path, log_dir: Path) -> Output:
     """Choose by the kind of program."""
     return FileOutput(log_dir) if is_bot else FifoOutput(run_dir, log_dir)
+
+
+def _read_some(source: int) -> bytes:
+    try:
+        return os.read(source, _CHUNK)
+    except BlockingIOError:
+        return b""
 
 
 def _open_fifo(path: Path, flags: int) -> int:
