@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ExchangeError
 from core.model import CommandResult, Outcome
-from strategies import commands, journal, sync
+from strategies import commands, journal, planner, sync
 from strategies.reconcile import match_survivors
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ def advance(engine: Engine) -> bool:
         now = engine.clock.now()
         price = {"price": str(quote.last)}
         candidate = journal.apply(engine.book, "adjust", price, 0, now)
-        slots, lost = match_survivors(engine.desired(candidate), engine.desk.working.values())
+        slots, lost = match_survivors(
+            planner.desired(engine, candidate), engine.desk.working.values()
+        )
         if not lost:
             _commit(engine, price, slots)
             return True
@@ -84,5 +86,5 @@ def answer_when_done(engine: Engine) -> None:
     """Answer the asker once the new grid is stored and its orders are on the exchange."""
     if not engine.is_adjusting or engine.book.pending is not None or not engine.desk.is_settled:
         return
-    if engine.plan().is_empty:
+    if planner.plan(engine).is_empty:
         engine.answer_adjust(commands.adjusted(engine))

@@ -21,7 +21,7 @@ from core.model import (
     RunState,
     Side,
 )
-from strategies import journal
+from strategies import journal, planner
 from strategies.adjust import same_grid
 from strategies.grid_math import level_prices, plain
 from strategies.grid_state import DesiredOrder, GridSpec, GridState, Leg, entry_price
@@ -78,7 +78,7 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         lot_minimum=_lot_minimum(spec, engine.instrument),
     )
     candidate = _applied(engine, pending)
-    wanted = engine.desired(candidate)
+    wanted = planner.desired(engine, candidate)
     assert candidate.grid is not None
     room = any(order.leg is Leg.ENTRY for order in wanted)
     is_full = all(cell.lot for cell in candidate.grid.cells)  # its exits open it again

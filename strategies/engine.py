@@ -37,19 +37,17 @@ from core.model import (
     Quote,
     Resume,
     RunState,
-    Side,
     Snapshot,
     StopBot,
 )
 from core.ports import Clock, ExchangeClient, Feed, Store
-from strategies import adjusting, commands, ending, snapshots, sync
-from strategies.boundary import Watch, Zone, judge
-from strategies.grid_state import DesiredOrder, Leg, pnl
+from strategies import commands, ending, guards, planner, snapshots, sync
+from strategies.boundary import Watch
+from strategies.grid_state import DesiredOrder, pnl
 from strategies.journal import Book
 from strategies.ledger import Ledger
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
-from strategies.perp_grid import cells_to_wake, desired_orders, turning_prices
-from strategies.reconcile import Exposure, Plan, is_initial, plan_orders
+from strategies.perp_grid import cells_to_wake
 from strategies.settings import EngineSettings
 
 SNAPSHOT_S = 0.2
@@ -75,9 +73,6 @@ SLICE_S = 0.05
 
 POLL_S = 0.1
 """Seconds between two polls of a pulled feed that had nothing left: ten wake-ups a second."""
-
-MAX_ROUNDS = 12
-"""Rounds of plan and send in one step; what is left goes on in the next."""
 
 
 @dataclass(slots=True)
@@ -150,13 +145,13 @@ class Engine:
         self.wait = wait if wait is not None else threading.Event().wait
         self._inbox: queue.SimpleQueue[Ticket | MarketEvent] = queue.SimpleQueue()
         self._adjusting: Ticket | None = None
-        self._dirty = True
-        self._quiet: tuple[Decimal, Decimal] | None = None
-        self._desired: tuple[DesiredOrder, ...] = ()  # of the last plan
+        self.dirty = True
+        self.quiet: tuple[Decimal, Decimal] | None = None
+        self.last_desired: tuple[DesiredOrder, ...] = ()  # of the last plan
         self._trigger_above: bool | None = None
         self._awaits_trigger = False
         self._snapshot_seq = 0
-        self._wants_snapshot = True
+        self.wants_snapshot = True
         self._retry_at = 0.0
         self._poll_at = 0.0
         self._next_snapshot = 0.0
@@ -244,13 +239,9 @@ class Engine:
             return
         self.synced = True
         self.thaw("exchange")
-        self._dirty = True
-        assert self.quote is not None
-        if self._has_stops:
-            self._judge_stops(self.quote)
-        if self.settings.boundary_action == "emergency_close" and self.book.zone is not Zone.INSIDE:
-            self._end_and_close("the price had left the range when the bot was interrupted")
-        self._plan_and_send()
+        self.dirty = True
+        guards.resume(self)
+        planner.plan_and_send(self)
         self._is_up()
         self._next_snapshot = 0.0
 
@@ -279,8 +270,8 @@ class Engine:
                 self.take_event(event)
             if self.desk.wants_backfill:
                 sync.backfill(self)
-            if self._dirty:
-                self._plan_and_send()
+            if self.dirty:
+                planner.plan_and_send(self)
             now = self.clock.monotonic()
             if not events:
                 self._poll_at = now + POLL_S
@@ -290,11 +281,11 @@ class Engine:
                 break
         if any(at <= now for at in self.desk.look_up_at.values()):
             self.desk.look_up_due()
-            self._dirty = True
+            self.dirty = True
         if now >= self._next_reconcile or self.desk.wants_position:
             sync.reconcile(self)
         if self.desk.has_expired_block(now):
-            self._dirty = True
+            self.dirty = True
         if self._balance_is_old and now >= self._next_balance:
             sync.refresh_balance(self)
 
@@ -317,10 +308,10 @@ class Engine:
         """Seconds until the next thing that is due by itself."""
         now = self.clock.monotonic()
         times = [self._next_beat]
-        if self._wants_snapshot:
+        if self.wants_snapshot:
             times.append(self._next_snapshot)
         if self.synced:
-            if self._dirty and now >= self.desk.hold_until:
+            if self.dirty and now >= self.desk.hold_until:
                 return 0.0
             times.append(self._next_reconcile)
             due = self.feed.next_due()
@@ -341,7 +332,7 @@ class Engine:
             self._next_beat = now + BEAT_S
             if self._beat is not None:
                 self._beat(self.loops, self.state in (RunState.RUNNING, RunState.PAUSED))
-        if (self._wants_snapshot and now >= self._next_snapshot) or now >= self._idle_snapshot:
+        if (self.wants_snapshot and now >= self._next_snapshot) or now >= self._idle_snapshot:
             self.publish_now()
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_S
@@ -363,7 +354,7 @@ class Engine:
         now = self.clock.monotonic()
         self._next_snapshot = now + SNAPSHOT_S
         self._idle_snapshot = now + IDLE_SNAPSHOT_S
-        self._wants_snapshot = False
+        self.wants_snapshot = False
         self._snapshot_seq += 1
         if self._publish is not None:
             self._publish(snapshots.build(self, self._snapshot_seq))
@@ -379,7 +370,7 @@ class Engine:
                 self.take_fill(event)
             case Order():
                 self.desk.report(event)
-                self._dirty = True
+                self.dirty = True
             case FundingPayment():
                 self.take_funding(event)
             case FeedGap():
@@ -391,22 +382,22 @@ class Engine:
     def take_quote(self, quote: Quote) -> None:
         """Take a price: cells may wake, the boundary may be crossed. Errors: StoreError."""
         self.quote = quote
-        self._wants_snapshot = True
+        self.wants_snapshot = True
         grid = self.book.grid
         if grid is None:
             return
         self._sample_equity(quote)
-        if self._has_stops and self.synced:
-            self._judge_stops(quote)
-        quiet, watched = self._quiet, self.watch
-        self._judge_boundary(quote)  # by the mark, which moves where the last price is quiet
+        if self.synced and guards.has_stops(self):
+            guards.judge_stops(self, quote)
+        quiet, watched = self.quiet, self.watch
+        guards.judge_boundary(self, quote)  # by the mark, which moves where the last price is quiet
         if quiet is not None and quiet[0] < quote.last < quiet[1] and self.watch is watched:
             return
         waking = cells_to_wake(grid, quote.last)
         if waking:
             self.ledger.record(quote.time, ("wake", {"cells": list(waking)}))
             self._book_changed()
-        self._dirty = True
+        self.dirty = True
 
     def take_fill(self, fill: Fill) -> None:
         """Take one fill once, whatever the order and number of its arrivals. Errors: StoreError."""
@@ -435,60 +426,15 @@ class Engine:
     def take_funding(self, payment: FundingPayment) -> None:
         """Book a funding payment, once. Errors: StoreError."""
         if self.book.grid is not None and self.ledger.take_funding(payment):
-            self._wants_snapshot = True
+            self.wants_snapshot = True
 
     def _closes_from_outside(self, fill: Fill) -> bool:
         """Tell whether a fill without an order of ours changes our lots (a liquidation)."""
         return self.book.grid is not None and fill.client_order_id.startswith("liquidation")
 
-    def _judge_boundary(self, quote: Quote) -> None:
-        if self.settings.boundary_action == "none" or self.book.grid is None:
-            return
-        spec = self.book.grid.spec
-        self.watch = judge(
-            self.watch,
-            quote.mark,
-            spec.levels[0],
-            spec.levels[-1],
-            self.settings.boundary_tolerance,
-            quote.time,
-        )
-        if self.watch.zone is self.book.zone:
-            return
-        self.ledger.record(quote.time, ("zone", {"zone": self.watch.zone.value}))
-        self._book_changed()
-        if self.settings.boundary_action == "emergency_close":
-            if self.watch.zone is not Zone.INSIDE:
-                self._end_and_close(f"the price is {self.watch.zone.value} the range")
-        elif self.watch.zone is Zone.INSIDE:
-            self.alert("the price is back inside the range: entries resume")
-        else:
-            self.alert(f"the price is {self.watch.zone.value} the range: entries stop, exits stay")
-
-    def _judge_stops(self, quote: Quote) -> None:
-        """End the run when the total, less what leaving would cost, passes a stop (GRID.md 8)."""
-        settings, grid = self.settings, self.book.grid
-        if grid is None or self.instrument is None or self.stop_request is not None:
-            return
-        exit_rate = self.instrument.taker_fee + settings.slippage_cap
-        value = pnl(grid, quote.mark).total - abs(grid.position) * quote.mark * exit_rate
-        if settings.stop_loss is not None and value <= -settings.stop_loss:
-            self._end_and_close(f"stop_loss: the total after the exit would be {value:.8g}")
-        elif settings.take_profit is not None and value >= settings.take_profit:
-            self._end_and_close(f"take_profit: the total after the exit would be {value:.8g}")
-
-    def _end_and_close(self, reason: str) -> None:
-        """End for good: every order cancelled, the position closed and proved gone."""
-        self.alert(f"closing everything: {reason}")
-        self.stop_request = self.stop_request or StopBot(close_positions=True, reason=reason)
-
-    @property
-    def _has_stops(self) -> bool:
-        return self.settings.stop_loss is not None or self.settings.take_profit is not None
-
-    def record(self, *entries: tuple[str, Mapping[str, Any]]) -> None:
+    def record(self, *entries: tuple[str, Mapping[str, Any]], time: datetime | None = None) -> None:
         """Append journal entries and take the book over. Errors: StoreError."""
-        self.ledger.record(self.clock.now(), *entries)
+        self.ledger.record(time or self.clock.now(), *entries)
         self._book_changed()
 
     def grid_replaced(self) -> None:
@@ -497,9 +443,9 @@ class Engine:
         self._book_changed()
 
     def _book_changed(self) -> None:
-        self._quiet = None
-        self._dirty = True
-        self._wants_snapshot = True
+        self.quiet = None
+        self.dirty = True
+        self.wants_snapshot = True
 
     def trigger_reached(self, trigger: Decimal) -> bool:
         """Tell whether the price has reached the trigger since the first look at it."""
@@ -508,106 +454,6 @@ class Engine:
         if self._trigger_above is None:
             self._trigger_above = is_above
         return self.quote.last == trigger or is_above is not self._trigger_above
-
-    # Planning -----------------------------------------------------------------------------------
-
-    def _plan_and_send(self) -> None:
-        """Plan and send until nothing is left to send now, or for a bounded number of rounds."""
-        for _ in range(MAX_ROUNDS):
-            now = self.clock.monotonic()
-            if self.stop_request is not None or not self.synced or now < self.desk.hold_until:
-                return
-            if self.book.pending is not None and not adjusting.advance(self):
-                # An order's end, a fill or a look-up brings the next look; a hold its own end.
-                self._dirty = self.clock.monotonic() < self.desk.hold_until
-                break
-            self._end_initial()
-            plan = self.plan()
-            if plan.is_empty:
-                self._dirty = False
-                self._find_quiet_range()
-                break
-            self.desk.send(plan)
-            if self.desk.wants_backfill:
-                sync.backfill(self)
-            self._wants_snapshot = True
-        adjusting.answer_when_done(self)
-
-    def plan(self) -> Plan:
-        """Say what would be sent now."""
-        assert self.quote is not None
-        assert self.instrument is not None
-        desired = self._desired = self.desired(self.book)
-        now = self.clock.monotonic()
-        blocked = self.desk.blocked(now)
-        if self.frozen or now < self.desk.entries_hold_until:
-            blocked |= {order.slot for order in desired if order.leg in (Leg.ENTRY, Leg.INITIAL)}
-        return plan_orders(
-            desired,
-            self.desk.working,
-            frozenset(self.desk.cancelling),
-            self.quote.last,
-            self.instrument,
-            self._exposure(),
-            blocked,
-        )
-
-    def desired(self, book: Book) -> tuple[DesiredOrder, ...]:
-        """Derive the orders that should rest for a book at the present price."""
-        assert self.quote is not None
-        assert self.instrument is not None
-        assert book.grid is not None
-        outside = self.settings.boundary_action != "none" and book.zone is not Zone.INSIDE
-        return desired_orders(
-            book.grid,
-            self.quote.last,
-            self.instrument,
-            max_position=self.settings.max_position,
-            entries=not (book.paused or outside),
-            resting=self.desk.resting(),
-            slippage_cap=self.settings.slippage_cap,
-        )
-
-    def _exposure(self) -> Exposure:
-        grid = self.book.grid
-        assert grid is not None
-        return Exposure(
-            held_long=grid.held(Side.BUY),
-            held_short=grid.held(Side.SELL),
-            max_position=self.settings.max_position,
-        )
-
-    def _end_initial(self) -> None:
-        """The initial entry is sent once: when its order has ended, what is missing stays so."""
-        grid = self.book.grid
-        if grid is None or grid.initial == 0:
-            return
-        if any(is_initial(slot) for slot in self.desk.working):
-            return
-        if self.desk.initial_ended or grid.totals.initial_fills:
-            self.record(("initial_end", {}))
-
-    def _find_quiet_range(self) -> None:
-        """Find the prices between which a new plan would equal this one."""
-        grid, quote = self.book.grid, self.quote
-        assert grid is not None
-        assert quote is not None
-        if self.desk.blocked_until or self.watch.candidate is not None:
-            self._quiet = None
-            self.feed.set_wake_range(None, None)
-            return
-        prices = turning_prices(grid, self._desired, self.desk.working)
-        if self.settings.boundary_action != "none":
-            tolerance = self.settings.boundary_tolerance
-            lower, upper = grid.spec.levels[0], grid.spec.levels[-1]
-            prices |= {lower, upper, lower * (1 - tolerance), upper * (1 + tolerance)}
-        below = max((p for p in prices if p <= quote.last), default=Decimal(0))
-        above = min((p for p in prices if p >= quote.last), default=Decimal("Infinity"))
-        self._quiet = (below, above)
-        if self._has_stops:
-            self.feed.set_wake_range(None, None)  # any price may pass a stop
-        else:
-            self.feed.set_wake_range(below, above)
 
     # Commands -----------------------------------------------------------------------------------
 
@@ -668,7 +514,7 @@ class Engine:
     def alert(self, message: str) -> None:
         """Tell the operator: in the log, on the page, in the status."""
         self.alerts.append(f"{self.clock.now().astimezone(UTC):%Y-%m-%d %H:%M:%SZ} {message}")
-        self._wants_snapshot = True
+        self.wants_snapshot = True
         self.log("alert", message=message)
 
     def freeze(self, reason: str, message: str, detail: str) -> None:
@@ -676,13 +522,13 @@ class Engine:
         if reason not in self.frozen:
             self.alert(message)
         self.frozen[reason] = detail
-        self._wants_snapshot = True
+        self.wants_snapshot = True
 
     def thaw(self, reason: str) -> None:
         """Entries may go again, as far as this reason is concerned."""
         if self.frozen.pop(reason, None) is not None:
-            self._dirty = True
-            self._wants_snapshot = True
+            self.dirty = True
+            self.wants_snapshot = True
 
     def _store_failed(self, error: StoreError) -> None:
         """A write failed: nothing more is sent until the database takes writes again."""
@@ -705,7 +551,7 @@ class Engine:
         self.last_contact = self.clock.monotonic()
         self._next_reconcile = self.last_contact + self.settings.interval_s
         self.desk.wants_position = False
-        self._wants_snapshot = True
+        self.wants_snapshot = True
 
     def balance_fetched(self) -> None:
         """`balance` is the exchange's word of this moment."""
