@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 DATA = Path(os.environ.get("GRID_DATA", Path(__file__).parents[3] / "shared" / "market_data"))
 MONTH = DATA / "btc_perp_1m_2022-01.csv"
+FUNDING = DATA / "funding_btcusdt_binance_8h_2020_2023.csv"
 
 
 @pytest.mark.skipif(not MONTH.exists(), reason=f"no market data at {DATA} (set GRID_DATA)")
@@ -26,6 +27,7 @@ def test_a_month_is_replayed_under_a_supervisor_with_the_page_alive(fleet: Fleet
     feed = {
         "feed": "csv",
         "file": str(MONTH),
+        "funding_file": str(FUNDING),
         "speed": 0,
         "tick_size": 1,
         "lot_size": 0.001,
@@ -62,10 +64,13 @@ def test_a_month_is_replayed_under_a_supervisor_with_the_page_alive(fleet: Fleet
     ledger.load()
     grid = ledger.grid
     assert grid is not None
-    figures = pnl(grid, Decimal(38402))
+    figures = pnl(grid, Decimal(38544))  # the month's last close
     assert (grid.totals.fills, grid.totals.closed_cells) == (786, 380)
     assert grid.position == Decimal("2.6")
     assert figures.grid == Decimal("11029.17164")
+    assert figures.unrealized == Decimal("-9861.10")
     assert figures.open_fees == Decimal("22.01510")
+    assert figures.funding == Decimal("-232.5927220450")
+    assert figures.total == Decimal("913.4638179550")
     assert store.live_orders() == ()
     store.close()
