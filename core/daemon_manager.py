@@ -54,7 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         root = find_root(args.root)
         module, name = _VERBS[args.verb]
         verb: Verb = getattr(import_module(module), name)
-        return int(verb(args, root, console))
+        code = int(verb(args, root, console))
+        if console.unsaid is not None:
+            why = console.unsaid.strerror or console.unsaid
+            console.complain("daemon_manager: standard output: {error}", error=str(why))
+            return code or int(ExitCode.FAILED)
+        return code
     except (ConfigError, UsageError) as error:
         return _refuse(console, error, ExitCode.USAGE)
     except (GridfleetError, OSError) as error:
