@@ -22,7 +22,7 @@ from core.i18n import t
 from core.instance_manager import InstanceRegistry, Liveness
 from core.masking import escape_controls
 from core.paths import for_display
-from core.registry_file import web_url
+from core.registry_file import start_command, web_url
 from core.table import grid
 
 Entry = dict[str, Any]
@@ -155,7 +155,7 @@ def _uptime(stamp: object, now: datetime) -> float | None:
 
 def _hint(state: str, record: Mapping[str, Any]) -> str | None:
     instance_id = record["instance_id"]
-    start = f"daemon_manager start --config {record.get('config_file') or instance_id}"
+    start = start_command(instance_id, record.get("config_file"))
     if state == ORPHANED:
         return t("its supervisor is gone, the bot trades on; adopt it: {command}", command=start)
     if state == "FATAL":

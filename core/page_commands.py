@@ -19,6 +19,7 @@ from core.console import Console
 from core.errors import ExitCode, UsageError
 from core.health import probe_address
 from core.instance_manager import InstanceRegistry
+from core.registry_file import start_command
 from core.targets import Target, resolve_targets
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[i
         raise PageError("unknown instance, or it has no page; see: daemon_manager list --all")
     bot_pid = InstanceRegistry(root).liveness(target.instance_id).bot_pid
     if bot_pid is None:
-        config = target.config_file or target.instance_id
-        raise PageError(f"its bot does not run; start it: daemon_manager start --config {config}")
+        command = start_command(target.instance_id, target.config_file)
+        raise PageError(f"its bot does not run; start it: {command}")
     host = str(target.record.get("web_host") or "127.0.0.1")
     _, (address, _), header = probe_address(host, port)
     headers = {"Host": header, "Content-Type": "application/json"}

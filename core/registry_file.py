@@ -181,6 +181,17 @@ def web_url(record: Record) -> str | None:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def start_command(instance_id: str, config_file: object) -> str:
+    """Give the command, ready for a shell, that starts this instance and no other."""
+    if not isinstance(config_file, str) or not config_file:
+        return f"daemon_manager start --config {instance_id}"
+    is_plain = all(c.isalnum() or c in "@%+=:,./-_" for c in config_file)
+    quoted = config_file if is_plain else "'" + config_file.replace("'", "'\"'\"'") + "'"
+    # The file may say another id: it was started with --instance-id.
+    other = "" if Path(config_file).stem == instance_id else f" --instance-id {instance_id}"
+    return f"daemon_manager start --config {quoted}{other}"
+
+
 def _read_copy(path: Path) -> Record | None:
     try:
         raw = json.loads(read_limited(path, _LIMIT, follow=False))

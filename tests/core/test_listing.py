@@ -57,6 +57,23 @@ def test_where_nothing_lives_only_an_end_is_believed(status: str) -> None:
     assert derive_state(status, NEITHER) == expected
 
 
+@pytest.mark.parametrize(
+    ("config", "command"),
+    [
+        ("/r/o.json", "daemon_manager start --config /r/o.json"),
+        ("/r/b.json", "daemon_manager start --config /r/b.json --instance-id o"),
+        ("/my r/o.json", "daemon_manager start --config '/my r/o.json'"),
+        ("/it's/$(x)/o.json", "daemon_manager start --config '/it'\"'\"'s/$(x)/o.json'"),
+        (None, "daemon_manager start --config o"),
+    ],
+)
+def test_the_healing_command_starts_this_instance(config: str | None, command: str) -> None:
+    """Not the one that its file names by itself, and whole in a shell."""
+    record = {"instance_id": "o", "status": "RUNNING", "bot_pid": 2, "config_file": config}
+    hint = describe(record, datetime.now().astimezone())["hint"]
+    assert hint.endswith(f": {command}")
+
+
 @pytest.mark.parametrize("status", [None, 7, "", "WHATEVER", ["RUNNING"], {"a": 1}])
 def test_an_unknown_status_is_one_of_the_contracts_all_the_same(status: object) -> None:
     """A record of another version, or a damaged one, gives a state that scripts know."""
@@ -150,7 +167,7 @@ ENGLISH = """\
 +---------------+-----------+-------+------------+------------------------------+---------------------+
 | bp_eth_02     | ○ FATAL   |     - |       5002 | /elsewhere/x.json            | -                   |
 +---------------+-----------+-------+------------+------------------------------+---------------------+
-bp_eth_02: given up; see daemon_manager logs bp_eth_02, then: daemon_manager start --config /elsewhere/x.json"""  # noqa: E501 - a table is as wide as it is
+bp_eth_02: given up; see daemon_manager logs bp_eth_02, then: daemon_manager start --config /elsewhere/x.json --instance-id bp_eth_02"""  # noqa: E501 - a table is as wide as it is
 
 CHINESE = """\
 +-----------+------------+-------+---------+------------------------------+---------------------+
