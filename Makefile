@@ -27,7 +27,10 @@ $(TEST_VENV)/.installed: pyproject.toml
 
 # Two supervised paper bots in the background, healthy, with their table and their pages.
 demo: venv
-	@$(BIN)/daemon_manager start --config bp_sol_01.json --config bp_eth_02.json
+	@todo=; for id in bp_sol_01 bp_eth_02; do \
+	    $(BIN)/daemon_manager status $$id >/dev/null 2>&1 || todo="$$todo --config $$id.json"; \
+	done; \
+	test -z "$$todo" || $(BIN)/daemon_manager start $$todo
 	@$(BIN)/instance_cli list
 
 stop:
