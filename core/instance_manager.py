@@ -77,6 +77,8 @@ class InstanceRegistry:
     def save(self, records: dict[str, Record]) -> None:
         """Replace all records. Between `load` and `save` hold `locked()`."""
         with self.locked():
+            for removed in self._file.load().keys() - records.keys():
+                self._file.drop_copy(removed)
             self._file.save(records)
 
     def get(self, instance_id: str) -> Record | None:

@@ -8,8 +8,8 @@ Rules it keeps:
 - Each record is also kept as `logs/{id}/record.json`, written before the registry. A registry that
   is damaged is put aside as `instances.json.damaged-<time>`, and built anew from what can still be
   read of it, the copies, and the PID files of what runs; nothing is ever overwritten with `{}`.
-  A registry that is missing is built from the same sources, and a record that was removed takes its
-  copy with it, so nothing removed comes back.
+  A registry that is missing, or lacks a record that has a copy, is completed from the same sources.
+  A record that was removed takes its copy with it, so nothing removed comes back.
 
 Standard library only: a supervisor loads this.
 """
@@ -80,14 +80,16 @@ class RegistryFile:
         Errors: ConfigError when a link or anything but a regular file stands at its name.
         """
         records, whole = self._read()
-        if whole:
+        if whole and not self._lacks_any(records):
             return records
         if not os.path.lexists(self.path) and not self._rebuilt({}):
             return {}  # a new root: a reader leaves no trace in it
         try:
             with self.locked():
                 records, whole = self._read()  # another process may have repaired it meanwhile
-                return records if whole else self._repair(records)
+                if whole and not self._lacks_any(records):
+                    return records
+                return self._repair(records, damaged=not whole)
         except (OSError, StoreError):  # a full or read-only disk: answer, repair another time
             return self._rebuilt(records)
 
@@ -145,10 +147,23 @@ class RegistryFile:
         }
         return good, len(good) == len(raw)
 
-    def _repair(self, records: Records) -> Records:
-        """Put the damaged file aside, then write what could be rebuilt, if there is anything."""
+    def _lacks_any(self, records: Records) -> bool:
+        """Tell whether an instance has a copy and no record: somebody emptied the file."""
+        try:
+            names = [name for name in os.listdir(self.logs) if name not in records]  # noqa: PTH208
+        except OSError:
+            return False
+        return any(
+            is_safe_name(name)
+            and not (self.logs / name).is_symlink()
+            and _read_copy(self.logs / name / "record.json") is not None
+            for name in names
+        )
+
+    def _repair(self, records: Records, *, damaged: bool) -> Records:
+        """Put a damaged file aside, then write what could be rebuilt, if there is anything."""
         rebuilt = self._rebuilt(records)
-        if os.path.lexists(self.path):
+        if damaged and os.path.lexists(self.path):
             stamp = time.strftime("%Y%m%dT%H%M%S") + f".{time.time_ns() % 10**9:09d}"
             self.path.rename(self.path.with_name(f"{self.path.name}.damaged-{stamp}"))
         if rebuilt:

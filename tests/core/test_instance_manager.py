@@ -159,6 +159,29 @@ def test_a_damaged_file_is_kept_aside_and_rebuilt(
     assert aside.read_bytes() == content
 
 
+@pytest.mark.parametrize("content", ["{}", '{"b": {"status": "FATAL"}}'])
+def test_an_emptied_file_hides_no_instance(
+    registry: InstanceRegistry, tmp_path: Path, content: str
+) -> None:
+    """Valid JSON that lacks what runs is completed from the copies."""
+    with start_claimed(tmp_path, "a", web_port=1):
+        registry.register("b", {"status": "FATAL"})
+        before = registry.load()
+        registry.path.write_text(content)
+
+        assert [record["instance_id"] for record in registry.list_instances()] == ["a", "b"]
+        assert registry_text(tmp_path) == before
+
+
+def test_a_saved_removal_stays_one(registry: InstanceRegistry) -> None:
+    """`save` without a record removes it for good, copy and all."""
+    registry.register("a", {"status": "STOPPED"})
+    registry.register("b", {"status": "STOPPED"})
+    registry.save({"b": {"status": "STOPPED"}})
+
+    assert set(registry.load()) == {"b"}
+
+
 def test_a_writer_repairs_before_it_writes(registry: InstanceRegistry, tmp_path: Path) -> None:
     """An update over a damaged file loses no record of another instance."""
     registry.register("a", {"status": "RUNNING"})
