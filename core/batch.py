@@ -5,6 +5,7 @@ Shared by the verbs of `core.starting`. Standard library only.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,11 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from core import process
 from core.config_manager import SpecResult
 from core.console import Console
-from core.control import ControlClient, ControlError, Message
+from core.control import ControlError, Message, connect
 from core.desired import Desired
 from core.errors import ExitCode
+from core.identity import identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launched, launch, wait_all
 from core.log_files import parts, tail
@@ -29,8 +32,12 @@ from core.targets import Target
 from core.validating import claim_faults
 
 LOG_LINES = 10
+STOPPED_MEANWHILE = "another command stops it"
 # The supervisor's own verdict at `startup_timeout` comes first; this much later we would ask why.
 _GRACE_S = 2.0
+_AT_REST = frozenset({"STOPPED", "EXITED", "FATAL"})
+_NOT_UP = _AT_REST | {"STOPPING", "FINISHING"}
+_ENDING_S = 2.0  # from its last record a supervisor needs some milliseconds to its end
 
 
 class Batch:
@@ -75,14 +82,17 @@ class Batch:
     def refuse_running(self, spec: ChildSpec, *, skip: bool) -> bool:
         """Report an instance whose supervisor lives; True when there is nothing to start.
 
-        A supervisor that has given up and waits for its slow retry is told to start now.
+        A supervisor on its way down, or that has given up and waits for its slow retry, is told to
+        start again; one that is just ending is waited for.
         """
         alive = self._registry.liveness(spec.instance_id)
         if alive.pid is None:
             return False
         record = self._registry.get(spec.instance_id) or {}
-        if record.get("status") == "FATAL" and self._ask(spec, "start", started_at=now_iso()):
+        if record.get("status") in _NOT_UP and self._ask(spec, "start", started_at=now_iso()):
             return True
+        if record.get("status") in _AT_REST and _has_ended(alive.pid):
+            return False
         url = web_url(record)
         state = record.get("status")
         entry = {
@@ -147,7 +157,7 @@ class Batch:
             return
         if alive.pid is not None:
             try:
-                with ControlClient(target.folder) as client:
+                with connect(target.folder, alive.pid) as client:
                     client.ask("detach")
                     client.read(time.monotonic() + 10.0)  # the end of the stream
             except ControlError as error:
@@ -196,8 +206,11 @@ class Batch:
 
     def _ask(self, spec: ChildSpec, op: str, **fields: Any) -> bool:
         """Send a command with a new spec to the living supervisor and wait for it with the rest."""
+        pid = self._registry.liveness(spec.instance_id).pid
+        if pid is None:
+            return False
         try:
-            client = ControlClient(run_dir(self._root, spec.instance_id))
+            client = connect(run_dir(self._root, spec.instance_id), pid)
             answer = client.ask(op, watch=True, spec=spec.to_json(), **fields)
         except ControlError:
             return False
@@ -219,7 +232,7 @@ class Batch:
 
     def _report(self, one: Launched) -> None:
         spec, last = one.spec, one.last
-        state = last.get("state", "STOPPED")
+        state = last.get("state", "STARTING" if one.outcome == "late" else "STOPPED")
         record = {"web_host": spec.web_host, "web_port": last.get("web_port")}
         url = web_url(record) if last.get("web_port") else None
         ok = one.outcome == "ready"
@@ -249,24 +262,37 @@ class Batch:
             )
             return
         self._codes.append(ExitCode.USAGE if one.outcome == "invalid" else ExitCode.FAILED)
-        if one.outcome in ("invalid", "refused"):
+        if one.outcome != "late" and "state" not in last:  # it never came to supervising
             self._console.complain("{error}", error=one.error)
             return
         lines = last_words(spec, self._began)
         entry["log"] = lines
+        was_stopped = last.get("want_up") is False
         self._console.complain(
             "{id}: is not ready ({state}): {error}",
             id=spec.instance_id,
             state=state,
-            error=one.error or "it is still starting",
+            error=one.error or (STOPPED_MEANWHILE if was_stopped else "it is still starting"),
         )
         self._console.quote(lines)
         if state == "FATAL":
             self._console.complain("{id}: it is not retried", id=spec.instance_id)
-        elif one.outcome != "gone":
+        elif one.outcome != "gone" and "pid" in last and not was_stopped:
             self._console.complain(
                 "{id}: it stays supervised (pid {pid})", id=spec.instance_id, pid=last.get("pid")
             )
+
+
+def _has_ended(pid: int) -> bool:
+    """Wait for a supervisor that is ending; False when it stays."""
+    me = identify(pid)
+    pidfd = process.open_pidfd(me.pid, me.start) if me is not None else None
+    if pidfd is None:
+        return True
+    try:
+        return process.wait_gone([pidfd], _ENDING_S)
+    finally:
+        os.close(pidfd)
 
 
 def started_at_of(registry: InstanceRegistry, instance_id: str) -> str:

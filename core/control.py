@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import socket
 import struct
 import time
@@ -22,10 +23,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from core import process
+from core.identity import identify
+
 SOCKET_NAME = "control.sock"
 
 _MAX_REQUEST = 1 << 20
 _MAX_BACKLOG = 1 << 18  # what a watcher may leave unread before it is dropped
+_NUDGE_S = 2.0
 _UCRED = struct.Struct("3i")
 
 Message = dict[str, Any]
@@ -296,3 +301,29 @@ class ControlClient:
         self._buffer[:] = rest
         message = json.loads(line)
         return message if isinstance(message, dict) else {}
+
+
+def connect(run_dir: Path, supervisor: int) -> ControlClient:
+    """Connect to a living supervisor, also when somebody removed its socket. Errors: ControlError.
+
+    It looks after its socket whenever a signal comes; SIGCHLD asks for nothing else (S5).
+    """
+    try:
+        return ControlClient(run_dir)
+    except ControlError:
+        me = identify(supervisor)
+        pidfd = process.open_pidfd(me.pid, me.start) if me is not None else None
+        if pidfd is None:
+            raise
+    try:
+        process.send(pidfd, signal.SIGCHLD)
+    finally:
+        os.close(pidfd)
+    deadline = time.monotonic() + _NUDGE_S
+    while True:
+        try:
+            return ControlClient(run_dir)
+        except ControlError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)

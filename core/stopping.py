@@ -1,7 +1,8 @@
 """The verb that brings instances down, whatever state they are in.
 
 What should run is changed first, before any signal. A living supervisor is told over its control
-channel, or by SIGTERM when that is gone; where only a bot lives, or a dead one may have left
+channel, or by SIGTERM when it does not answer; one that is still there when its time is over is
+KILLed. Where then only a bot lives, or a dead one may have left
 orders, a supervisor is forked that adopts, stops, finishes and ends. All are told before any is
 waited for. Standard library only.
 """
@@ -14,10 +15,11 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from core import pidfile, process
 from core.console import Console
-from core.control import ControlClient, ControlError, Message
+from core.control import ControlError, Message, connect
 from core.desired import Desired
 from core.errors import ExitCode, GridfleetError, StoreError
 from core.identity import ProcessId, identify
@@ -27,6 +29,8 @@ from core.spec import ChildSpec, HealthSettings
 from core.supervision_types import FINISH_FLOOR_S, Stop
 from core.targets import Target, resolve_targets
 
+_KILL_S = 5.0
+_NOBODY: dict[str, Any] = {"pid": None, "bot_pid": None}
 _MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
 
 
@@ -59,6 +63,7 @@ class _Stopping:
         self._pidfds: dict[str, int] = {}
         self._supervisors: dict[str, ProcessId] = {}
         self._late: set[str] = set()
+        self._silent: list[Target] = []
         self._results: list[Message] = []
         self._failed = False
 
@@ -81,6 +86,10 @@ class _Stopping:
     def finish(self) -> int:
         """Wait for all, report each, and return the exit code."""
         wait_all(self._waiting, self._note_late)
+        self._waiting = []
+        for target in self._silent:
+            self._end_silent(target)
+        wait_all(self._waiting, self._note_late)
         for target in self._targets:
             self._report(target)
         if self._console.as_json:
@@ -98,7 +107,7 @@ class _Stopping:
         spec = target.spec()
         deadline = time.monotonic() + _patience_s(spec)
         try:
-            client = ControlClient(target.folder)
+            client = connect(target.folder, pid)
             client.ask(
                 "stop",
                 watch=True,
@@ -106,8 +115,11 @@ class _Stopping:
                 keep_orders=self._keep_orders,
             )
         except ControlError:
-            # No channel (S5): the signal does the same, without the options.
-            process.send(pidfd, signal.SIGTERM)
+            # The signal does the same, without the options; one that was stopped must go on first.
+            if process.holds_lock(pid, target.folder / pidfile.SUPERVISOR_LOCK):
+                process.send(pidfd, signal.SIGTERM)
+                process.send(pidfd, signal.SIGCONT)
+                self._silent.append(target)
             return
         fd, buffer = client.detach()
         assert spec is not None  # a supervisor that answers has accepted one
@@ -133,6 +145,18 @@ class _Stopping:
                 keep_desired=False,
             )
         )
+
+    def _end_silent(self, target: Target) -> None:
+        """KILL a supervisor that never answered and did not go; another one stops its bot."""
+        pidfd = self._pidfds[target.instance_id]
+        if process.wait_gone([pidfd], _patience_s(target.spec())):
+            return
+        process.send(pidfd, signal.SIGKILL)
+        words = "{id}: its supervisor (pid {pid}) did not answer and was killed"
+        pid = self._supervisors[target.instance_id].pid
+        self._console.complain(words, id=target.instance_id, pid=pid)
+        if process.wait_gone([pidfd], _KILL_S):
+            self._fork(target)
 
     def _may_rest(self, target: Target) -> bool:
         """Whether a dead bot may have left orders, or leftovers hold its lock."""
@@ -172,7 +196,7 @@ class _Stopping:
         record = self._registry.get(instance_id) or {}
         if record and record.get("status") != "STOPPED":
             with contextlib.suppress(GridfleetError, OSError):
-                self._registry.update(instance_id, status="STOPPED", pid=None, bot_pid=None)
+                self._registry.update(instance_id, status="STOPPED", reason="", **_NOBODY)
         if record.get("orders_unsettled") and not self._keep_orders:
             self._fail(
                 target,

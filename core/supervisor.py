@@ -239,6 +239,7 @@ class Supervisor:
         if signal.SIGHUP in numbers:
             self._reload()
         self._keeper.reap()
+        self._keep_control()
 
     # Deciding and performing ----------------------------------------------------------------------
 
@@ -293,8 +294,12 @@ class Supervisor:
         self._teller.changed(before, now, self.describe())
 
     def _clean(self) -> None:
-        """Old logs go; a control socket that somebody removed comes back."""
+        """Old logs go."""
         self._teller.clean(self.spec)
+        self._keep_control()
+
+    def _keep_control(self) -> None:
+        """A control socket that somebody removed comes back."""
         with contextlib.suppress(OSError):
             if self._control.reopen_if_lost():
                 self._log.event("control_reopened", "warning")
@@ -305,7 +310,7 @@ class Supervisor:
         op = request.get("op")
         if op != "status":
             self._log.event("command", op=str(op)[:40])
-        if op == "start" and not self._state.state.is_rest:
+        if op == "start" and not self._state.state.is_rest and self._state.want_up:
             error = f"already running ({self._state.state.value})"
             peer.send({"ok": False, "error": error, **self.describe()})
             return
@@ -323,6 +328,7 @@ class Supervisor:
         match op:
             case "start":
                 self.started_at = str(request.get("started_at") or self.started_at)
+                self._close_positions = False  # that was the stop before it
                 self._want()
                 self._feed(Start())
             case "stop":

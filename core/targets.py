@@ -25,7 +25,10 @@ _MAX_CONFIG = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One instance. `record` is empty and `is_known` False when nothing knows of it."""
+    """One instance. `record` is empty and `is_known` False when nothing knows of it.
+
+    A config file that is there makes its instance a known one, which never ran.
+    """
 
     instance_id: str
     folder: Path
@@ -34,7 +37,9 @@ class Target:
 
     @property
     def is_known(self) -> bool:
-        return bool(self.record) or (self.folder / SPEC_NAME).exists()
+        if self.record or (self.folder / SPEC_NAME).exists():
+            return True
+        return self.config is not None and Path(self.config).is_file()
 
     @property
     def config_file(self) -> str | None:
