@@ -42,7 +42,7 @@ check: venv-test
 	@$(TBIN)/ruff check --quiet .
 	@$(TBIN)/mypy
 	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
-	@$(TBIN)/python -m pytest -q -n 2 -m 'not slow and not browser and not long'
+	@$(TBIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow and not browser and not long'
 
 test: venv-test
 	@$(TBIN)/ruff format --check --quiet .

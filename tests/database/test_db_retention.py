@@ -16,6 +16,8 @@ from database.paper_store import PaperDatabase
 from database.retention import Pruned
 from database.session import WAL_KEEP_BYTES
 
+pytestmark = pytest.mark.slow  # months of rows are written
+
 NOW = T0
 
 

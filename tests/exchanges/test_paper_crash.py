@@ -27,6 +27,8 @@ from exchanges.paper import PaperExchange
 from exchanges.price_feed import CandleSource, PriceSource
 from exchanges.synthetic_feed import SyntheticSource
 
+pytestmark = pytest.mark.slow  # a crash at every commit adds up
+
 LEVELS = [D(price) for price in range(90, 112, 2)]
 RATES = tuple((minute * 60_000, D("0.0001")) for minute in range(2, 60, 3))
 
@@ -149,7 +151,6 @@ def paper_over(tmp_path: Path, store: PaperStore, clock: TurnedClock) -> PaperEx
     )
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not MONTH.exists(), reason=f"no market data in {MONTH.parent}; set GRID_DATA")
 def test_crashes_through_the_real_month() -> None:
     """Killed at every hundredth commit of the month: the 786 fills of GRID.md all the same."""

@@ -15,6 +15,8 @@ from core.model import AdjustGrid
 from web.server import WebServer, create_app
 from web.settings import WebSettings
 
+pytestmark = pytest.mark.slow  # hundreds of real connections
+
 ADJUST = "/api/grid/adjust"
 BODY = b'{"grid_lower_price": 141, "grid_upper_price": "161.5"}'
 JSON = "application/json"
@@ -264,7 +266,6 @@ def test_20_connections_above_the_cap_are_closed_at_once(served: Served) -> None
     assert [line for line in served.log.lines if line[0] == "error"] == []
 
 
-@pytest.mark.slow
 def test_20_half_sent_requests_cost_the_page_seconds_and_the_engine_nothing(
     served: Served,
 ) -> None:

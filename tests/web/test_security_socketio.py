@@ -20,6 +20,8 @@ import pytest
 import websocket
 from fakes_web import Answer, Served, make_fill, secret, serving, wait_until
 
+pytestmark = pytest.mark.slow  # hundreds of real connections
+
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
 UPGRADE_HEADERS = {
     "Upgrade": "websocket",
@@ -201,7 +203,6 @@ def test_25_the_cap_holds_when_many_come_at_once(served: Served) -> None:
     assert {answer.status for answer in answers} <= {200, 401, 503}
 
 
-@pytest.mark.slow
 def test_26_no_descriptor_and_no_thread_is_lost(served: Served) -> None:
     """60 connects and 30 resets later there are as many descriptors and threads as before."""
     with listening(served) as first:
