@@ -12,6 +12,7 @@ dead client costs its own connection, never a wait of the supervisor. Standard l
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import selectors
@@ -113,6 +114,7 @@ class ControlServer:
         self.peers: list[Peer] = []
         self._listener: socket.socket | None = None
         self._inode = 0
+        self._is_deaf = False  # no descriptor was left for a client
 
     def open(self) -> None:
         """Bind. The supervisor lock must be held: what is left at the name is then stale."""
@@ -133,6 +135,9 @@ class ControlServer:
 
     def reopen_if_lost(self) -> bool:
         """Bind anew when somebody removed the socket (S5); True when that was needed."""
+        if self._is_deaf and self._listener is not None:
+            self._is_deaf = False
+            self._register(self._listener.fileno(), selectors.EVENT_READ, self._accept)
         with contextlib.suppress(OSError):
             if (self._run_dir / SOCKET_NAME).lstat().st_ino == self._inode:
                 return False
@@ -174,8 +179,12 @@ class ControlServer:
         assert self._listener is not None
         try:
             client, _address = self._listener.accept()
-        except OSError:
-            return  # gone again, or no descriptor left: it will try again
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                # It would stay ready and spin us (S16); `reopen_if_lost` listens again.
+                self._unregister(self._listener.fileno())
+                self._is_deaf = True
+            return
         client.setblocking(False)
         credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _pid, uid, _gid = _UCRED.unpack(credentials)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _MAX_ANSWER = 64 * 1024
+OUT_OF_MEANS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Faults of ours and of the machine, never of the child that we look at."""
 _BEAT_SIZE = 128  # fixed by the format: one space-padded line
 
 
@@ -56,10 +58,15 @@ class Beat:
 
 
 def read_beat(path: Path) -> Beat | None:
-    """Read a heartbeat; None when there is none or it is not whole."""
+    """Read a heartbeat; None when there is none or it is not whole.
+
+    Errors: OSError when it is we who can't look (no descriptor left): that says nothing of a bot.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+    except OSError as error:
+        if error.errno in OUT_OF_MEANS:
+            raise
         return None
     try:
         raw = json.loads(os.read(fd, _BEAT_SIZE * 2))

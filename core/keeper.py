@@ -216,7 +216,7 @@ class Keeper:
     def _end_child(self, child: Child) -> None:
         """Empty the ended child's group, reap it, and only then say that it exited."""
         runner = self.runner
-        left = runner.sweep(child)  # before the reaping: until then nobody can reuse the number
+        left = self._sweep(child)  # before the reaping: until then nobody can reuse the number
         if left:
             self._log.event("group_not_empty", "error", pids=[member.pid for member in left])
         code = process.reap(child.pid) if child.ours else None
@@ -242,8 +242,15 @@ class Keeper:
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
         self._feed(Exited(code, orders, random.random(), cause if code else ""))
 
+    def _sweep(self, child: Child) -> list[ProcStat]:
+        try:
+            return self.runner.sweep(child)
+        except OSError as error:  # no descriptor left to look with; the bot lock still guards
+            self._log.event("sweep_failed", "error", error=str(error))
+            return []
+
     def _end_finish(self, finish: Child) -> None:
-        left = self.runner.sweep(finish)
+        left = self._sweep(finish)
         code = process.reap(finish.pid)
         self._loop.unregister(finish.pidfd)
         finish.close()

@@ -8,6 +8,7 @@ Rules it keeps:
 - an answer of 503 is DEGRADED at once, a missing answer only after `failures` in a row;
 - a probe that nobody answers never restarts anything: only a beat older than `interval x
   failures` (at least 3 s) and the program's own `live: false`, `failures` times in a row, do;
+- what we can't look at for want of a descriptor is no fault of the child's;
 - our bot always beats; a foreign program is judged by its beat only if it writes one;
 - a bot binds its page before it says that it is ready, so a ready beat where nobody has ever
   listened is a bot that was told to serve none: it is healthy, and its beat alone is watched;
@@ -115,7 +116,11 @@ class Monitor:
 
     def _begin_probe(self, now: float) -> list[Event | Notice]:
         pid = self._child.pid if self._spec.is_bot else None
-        self.probe = Probe(self._spec.web_host, self._web_port, self._spec.instance_id, pid)
+        try:
+            self.probe = Probe(self._spec.web_host, self._web_port, self._spec.instance_id, pid)
+        except OSError as error:  # no socket left for us: as good as no answer
+            detail = f"cannot probe: {error.strerror}"
+            return self._judge(ProbeResult(verdict=Verdict.NO_ANSWER, detail=detail), now)
         self._probe_deadline = now + self._health.timeout
         # A refused connection over loopback is known at once.
         return [] if self.probe.result is None else self._judge(self.probe.result, now)
@@ -152,7 +157,11 @@ class Monitor:
 
     def _check_beat(self, now: float) -> list[Event | Notice]:
         """Compare the beat with the limit and wake next when the present one would be too old."""
-        beat = self._own_beat()
+        try:
+            beat = self._own_beat()
+        except OSError as error:
+            self._beat_at = now + self._beat_limit
+            return [Notice(event="heartbeat_not_looked_at", detail=str(error))]
         if beat is not None:
             age = now - beat.mono
         elif self._spec.is_bot:
@@ -174,7 +183,10 @@ class Monitor:
         return beat
 
     def _is_ready_without_page(self) -> bool:
-        beat = self._own_beat() if self._spec.is_bot and not self._has_answered else None
+        try:
+            beat = self._own_beat() if self._spec.is_bot and not self._has_answered else None
+        except OSError:
+            return False
         return beat is not None and beat.ready
 
     def _check_limits(self, now: float) -> list[Event | Notice]:

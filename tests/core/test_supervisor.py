@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -589,6 +590,31 @@ def test_a_removed_control_socket_is_made_again(fleet: ToyFleet) -> None:
     (fleet.folder() / "control.sock").unlink()
     wait_for((fleet.folder() / "control.sock").exists)
     assert fleet.ask("status")["ok"]
+
+
+def test_no_descriptor_left_costs_neither_bot_nor_supervisor(fleet: ToyFleet) -> None:
+    """What can't be looked at is no fault of the bot's; nothing spins; later all goes on."""
+    one = fleet.start(fleet.spec(health={"interval": 0.1, "failures": 2}))
+    supervisor, bot = int(one.last["pid"]), fleet.bot_pid()
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (3, 4096))
+    with socket.socket(socket.AF_UNIX) as client:
+        fd = os.open(fleet.folder(), os.O_PATH)
+        client.connect(f"/proc/self/fd/{fd}/control.sock")
+        os.close(fd)
+        before = read_stat(supervisor)
+        deadline = time.monotonic() + 4.0  # a beat may be 3 s old; what must not be has no sign
+        wait_for(lambda: time.monotonic() > deadline)
+        after = read_stat(supervisor)
+    assert before is not None
+    assert after is not None
+    assert after.cpu_ticks - before.cpu_ticks < 50
+    assert is_alive(supervisor)
+    assert is_alive(bot)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (1024, 4096))
+    os.kill(supervisor, signal.SIGCHLD)
+    wait_for(lambda: fleet.ask("status")["state"] == "RUNNING")
+    assert fleet.bot_pid() == bot
+    assert len(fleet.lines("starts")) == 1
 
 
 def test_nonsense_on_the_control_channel_is_answered_and_survived(fleet: ToyFleet) -> None:
