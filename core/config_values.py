@@ -199,7 +199,9 @@ def _variables(value: object) -> dict[str, str]:
         raise ValueError("an object of variables, name to text")
     for name, text in value.items():
         if not isinstance(name, str) or not _VARIABLE.fullmatch(name):
-            raise ValueError("names of variables: letters, digits and _, no digit first")
+            raise ValueError(
+                f"names of variables: letters, digits and _, no digit first; not {name!a}"
+            )
         if isinstance(text, bool) or not isinstance(text, str | int | Decimal):
             raise ValueError(f"a text or a number for {name}")
         if "\0" in str(text):
@@ -279,7 +281,13 @@ def _url(secure: str, plain: str) -> Callable[[object], str]:
 def _host_list(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError("a list of host names")
-    return tuple(_allowed_host(item) for item in value)
+    hosts = []
+    for index, item in enumerate(value):
+        try:
+            hosts.append(_allowed_host(item))
+        except ValueError as error:
+            raise ValueError(f"{error}; [{index}] is {ascii(item)[:60]}") from None
+    return tuple(hosts)
 
 
 Host = Annotated[str, _checked(_host)]

@@ -87,6 +87,8 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([d("web_host", "999.1.1.1")], "daemon_config.web_host", "an IP address or a host name"),
     ([d("allowed_hosts", "x")], "daemon_config.allowed_hosts", "a list of host names"),
     ([d("allowed_hosts", ["a b"])], "daemon_config.allowed_hosts", "a host name"),
+    ([d("allowed_hosts", ["a", "https://b"])], "daemon_config.allowed_hosts", "[1] is 'https://b'"),
+    ([d("environment", {"A=B": "1"})], "daemon_config.environment", "not 'A=B'"),
     ([d("max_restart_attempts", -1)], "daemon_config.max_restart_attempts", "from 0 to"),
     ([d("restart_delay", -1)], "daemon_config.restart_delay", "seconds from 0"),
     ([d("restart_delay", "soon")], "daemon_config.restart_delay", "a number of seconds"),
