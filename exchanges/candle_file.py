@@ -64,7 +64,7 @@ def read_funding(path: Path, symbol: str) -> tuple[tuple[int, Decimal], ...]:
         for line, row in _rows(file, path, FUNDING_HEADER):
             try:
                 time_ms, rate = int(row[0]), Decimal(row[2])
-                if not rate.is_finite():
+                if not (rate.is_finite() and _is_plain(row[0] + row[2])):
                     raise ValueError
             except (ValueError, ArithmeticError):
                 raise ConfigError(
@@ -134,11 +134,17 @@ def _candle(row: list[str], path: Path, line: int) -> Candle:
             and candle.low <= candle.close <= candle.high
             and 0 <= Decimal(volume) < _TOO_BIG
             and candle.time_ms >= 0
+            and _is_plain("".join(row[:6]))
         ):
             return candle
     except (ValueError, ArithmeticError):
         pass
     raise ConfigError(f"{path}: line {line}: {_row_fault(row)}")
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether numbers are written as data files write them: Python would also take 46_000."""
+    return text.isascii() and "_" not in text
 
 
 def _row_fault(row: list[str]) -> str:
@@ -149,6 +155,8 @@ def _row_fault(row: list[str]) -> str:
     for name, text in zip(CANDLE_HEADER[1:], row[1:6], strict=True):
         try:
             values[name] = Decimal(text)
+            if not _is_plain(text):
+                raise ArithmeticError
         except ArithmeticError:
             return f"{name}: was {text!r}, expected a number"
         least = "0 or more" if name == "volume" else "above 0"
