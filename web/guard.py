@@ -164,7 +164,7 @@ class Guard:
         if token is None:
             return True
         scheme, _, given = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
-        if scheme.lower() == "bearer" and is_same(given.strip(), token.reveal()):
+        if scheme.lower() == "bearer" and is_same(_utf8(given.strip()), token.reveal()):
             return True
         cookie = _cookie(str(environ.get("HTTP_COOKIE", "")), self._cookie_name)
         return cookie is not None and is_same(cookie, cookie_value(self._settings))
@@ -205,7 +205,12 @@ def cookie_value(settings: WebSettings) -> str:
 
 def is_same(given: str, expected: str) -> bool:
     """Compare two secrets in constant time."""
-    return hmac.compare_digest(given.encode(), expected.encode())
+    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode())
+
+
+def _utf8(header: str) -> str:
+    """Read a header as its bytes were sent: WSGI hands them over as Latin-1."""
+    return header.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
 
 
 def refuse(start_response: StartResponse, refusal: Refusal) -> Iterable[bytes]:

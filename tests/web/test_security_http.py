@@ -336,6 +336,16 @@ def test_28_with_a_token_every_route_but_health_wants_it() -> None:
         assert "WEB_TOKEN" in refused.json["message"]
 
 
+def test_28_a_token_may_hold_any_letters() -> None:
+    """curl sends a header's text as UTF-8; a token that is no text at all is a wrong one."""
+    with serving(token=secret("tök-en")) as served:
+        right = "Bearer tök-en".encode().decode("latin-1")
+        assert served.get("/api/status", Authorization=right).status == 200
+        assert served.get("/api/status", Authorization="Bearer t\xf6k-en").status == 401
+        login = served.post("/login", b'{"token": "\\ud800"}')
+        assert login.status == 401
+
+
 def test_28_the_page_asks_once_and_gets_a_cookie_that_is_not_the_token() -> None:
     """GET / without a token is a login page; its POST sets a strict cookie named by instance."""
     with serving(token=secret("right-token")) as served:
