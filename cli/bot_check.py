@@ -1,19 +1,22 @@
 """`run.py --check`: every check that a start makes, in words, and nothing started.
 
-Prints one line a check, `ok` or what is wrong and what to do; exit code 0, 2 or 4 (CONTRACT 6).
+Prints one line a check, `ok` or what is wrong and what to do; the exit code is a start's: 0, 2, 4
+or 6 (CONTRACT 6).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.bot_place import place_of
+from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, engine_settings
-from core.errors import AuthError, ConfigError, ExitCode, GridfleetError
-from core.model import ZERO, Instrument
+from core.errors import AuthError, ConfigError, ExitCode, GridfleetError, UsageError
+from core.model import ZERO, Instrument, Secret
 from strategies.grid_math import cells_of, plain
 from strategies.grid_state import GridSpec
 from strategies.perp_grid import desired_orders, new_grid
@@ -23,6 +26,12 @@ from strategies.snapshots import invested
 
 if TYPE_CHECKING:
     from core.config_load import LoadedConfig
+
+
+class PageTaken(GridfleetError):
+    """Another program listens where this instance's page should."""
+
+    exit_code = ExitCode.PORT_TAKEN
 
 
 def check(loaded: LoadedConfig) -> int:
@@ -35,12 +44,12 @@ def check(loaded: LoadedConfig) -> int:
     except AuthError as error:
         print(f"run.py: {error}", file=sys.stderr)
         return int(ExitCode.AUTH)
-    except ConfigError as error:
+    except (ConfigError, UsageError) as error:
         print(f"run.py: {error}", file=sys.stderr)
         return int(ExitCode.USAGE)
     except GridfleetError as error:
         print(f"run.py: {error}", file=sys.stderr)
-        return int(ExitCode.FAILED)
+        return int(getattr(error, "exit_code", ExitCode.FAILED))
     return int(ExitCode.OK)
 
 
@@ -65,7 +74,10 @@ def _checks(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
     yield "liquidation", _liquidation_words(settings, spec, instrument, quote.last, balance.wallet)
     for words in spec_warnings(spec.levels, instrument):
         yield "warning", words
+    _refuse_folders(place)
     yield from _database(place.db_path, config.instance_id)
+    if not config.strategy.no_web:
+        yield "page", _page_words(loaded, place)
 
 
 def _grid_words(spec: GridSpec, instrument: Instrument) -> str:
@@ -125,13 +137,43 @@ def _liquidation_words(
     return f"worst case: {' or '.join(ways)}" if ways else "no price on the way leads to it"
 
 
-def _database(db_path: object, instance_id: str) -> Iterator[tuple[str, str]]:
-    """Open an existing database as a start would, without leaving one where there was none."""
-    from pathlib import Path
+def _refuse_folders(place: Place) -> None:
+    """Refuse folders that a start could not make or write to, without making any."""
+    for key, folder in (("log_dir", place.log_dir), ("db_path", place.db_path.parent)):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise ConfigError(
+                f"daemon_config.{key}: was {str(folder)!r}, expected a folder this user can write "
+                f"to; {str(there)!r} is none"
+            )
 
+
+def _page_words(loaded: LoadedConfig, place: Place) -> str:
+    """Judge the page's address as the start does; a port that this instance's bot holds is well."""
+    from core.claims import is_port_free
+    from core.pidfile import is_held
+    from web.settings import refuse_unsafe
+
+    token = loaded.variables.get("WEB_TOKEN")
+    refuse_unsafe(place.web_host, Secret(token) if token else None, debug=False)
+    if not place.web_port:
+        return f"on the first free port of {place.web_host}"
+    address = f"{place.web_host}:{place.web_port}"
+    if is_held(place.run_dir / ".bot.lock"):
+        return f"{address}, where this instance runs now"
+    if not is_port_free(place.web_host, place.web_port):
+        raise PageTaken(
+            f"web_port: {place.web_port} on {place.web_host} cannot be listened on (another "
+            "program has it, or web_host is no address of this machine): set another "
+            "daemon_config.web_port"
+        )
+    return f"{address} is free"
+
+
+def _database(path: Path, instance_id: str) -> Iterator[tuple[str, str]]:
+    """Open an existing database as a start would, without leaving one where there was none."""
     from database.db import Database
 
-    path = Path(str(db_path))
     if not path.exists():
         yield "database", f"{path.name} will be created"
         return

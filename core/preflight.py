@@ -86,7 +86,7 @@ def allow_live(spec: ChildSpec, console: Console, *, ask: bool) -> int:
         return ExitCode.OK
     result = run_check(spec)
     console.complain("{text}", text=result.output.rstrip())
-    if result.code != 0:
+    if result.code not in (ExitCode.OK, ExitCode.PORT_TAKEN):  # a taken port is tried again
         return ExitCode.USAGE if result.code == ExitCode.USAGE else ExitCode.FAILED
     folder = make_private_dir(run_dir(Path(spec.root), spec.instance_id))
     agreed = folder / "agreed"

@@ -289,6 +289,32 @@ def test_check_and_cancel_orders(runs: Runs) -> None:
 
 
 @pytest.mark.slow
+def test_check_judges_the_page_and_the_folders(runs: Runs) -> None:
+    """What a start would refuse of its address and its folders, `--check` refuses too."""
+    path = runs.write()
+    code, said = runs.finish("--config", str(path), "--check", WEB_HOST="0.0.0.0")
+    assert (code, "WEB_TOKEN" in said) == (2, True), said
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", runs.port))
+        other.listen()
+        code, said = runs.finish("--config", str(path), "--check")
+        assert (code, str(runs.port) in said) == (6, True), said
+    code, said = runs.finish("--config", str(path), "--check", LOG_DIR=f"{path}/logs")
+    assert (code, "daemon_config.log_dir" in said) == (2, True), said
+    assert sorted(file.name for file in runs.root.iterdir()) == [
+        "bot_01.json", "config", "database", "logs"
+    ]  # fmt: skip
+    bot = runs.start("--config", str(path))
+    wait_for("ready", lambda: runs.get("/health")["ready"])
+    code, said = runs.finish("--config", str(path), "--check")
+    assert code == 0, said
+    assert "where this instance runs now" in said
+    bot.terminate()
+    assert bot.wait(30) == 0
+
+
+@pytest.mark.slow
 def test_options_alone_make_a_bot(runs: Runs) -> None:
     """run.py needs no file: the grid can be given by options, as the guide shows."""
     arguments = (
