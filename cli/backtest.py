@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, root: Path) -> int:
     """Replay and print; gives the exit code: 0, 2 for what a start would refuse, 1 otherwise."""
     try:
+        if arguments.out:
+            _make_writable(Path(arguments.out))  # before the replay, not after it
         report, replayed = backtest(arguments.config, Path(arguments.data), arguments.funding, root)
         if arguments.out:
             write_report(Path(arguments.out), report, replayed)
@@ -98,6 +100,18 @@ def _readable(path: Path) -> Path:
     return path
 
 
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if folder.exists() else error.strerror
+        raise ConfigError(
+            f"--out: was {str(folder)!r}, expected a folder to write into: {reason}"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out: was {str(folder)!r}, expected a folder to write into")
+
+
 def report_of(replayed: Replayed, candles: int) -> dict[str, Any]:
     """Write the accounting as CONTRACT 4 names it: exact decimals as text, counts as integers.
 
@@ -150,8 +164,7 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def write_report(folder: Path, report: dict[str, Any], replayed: Replayed) -> None:
-    """Write report.json and fills.csv into a folder, made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write report.json and fills.csv into a folder."""
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     with (folder / "fills.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

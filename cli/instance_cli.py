@@ -35,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(as_json=getattr(args, "json", False))
     try:
         root = find_root(args.root)
-        return int(_VERBS[args.verb](args, root, console))
+        code = int(_VERBS[args.verb](args, root, console))
+        if console.unsaid is not None:
+            why = console.unsaid.strerror or console.unsaid
+            console.complain("instance_cli: standard output: {error}", error=str(why))
+            return code or int(ExitCode.FAILED)
+        return code
     except (UsageError, ConfigError) as error:
         console.complain("error: {error}", error=str(error))
         return ExitCode.USAGE
@@ -59,7 +64,7 @@ def _list(args: argparse.Namespace, root: Path, console: Console) -> int:
             if args.watch and sys.stdout.isatty():
                 sys.stdout.write("\x1b[H\x1b[2J")
             _print_list(root, args.all, console)
-            if not args.watch:
+            if not args.watch or not console.is_heard:
                 return ExitCode.OK
             time.sleep(WATCH_PERIOD_S)
     except KeyboardInterrupt:  # the usual end of a watch

@@ -26,6 +26,7 @@ class Console:
         _open_missing_streams()
         self.as_json = as_json
         self.unsaid: OSError | None = None  # what kept standard output from being written
+        self.is_heard = True  # until a write finds nobody who reads, or no room
 
     def say(self, text: str, /, **values: object) -> None:
         """Tell the user something, translated; the `{names}` in the text are filled in."""
@@ -56,10 +57,12 @@ class Console:
         try:
             _write(stream, text)
         except BrokenPipeError:
+            self.is_heard &= stream is not sys.stdout
             _silence(stream)  # a reader that went away (`| head`) is no failure of the command
         except OSError as error:
             if stream is sys.stdout:
                 self.unsaid = error
+                self.is_heard = False
             _silence(stream)
 
 

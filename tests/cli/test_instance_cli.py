@@ -185,6 +185,38 @@ def test_watch_ends_with_an_interrupt(
     assert "\x1b" not in out
 
 
+def test_watch_ends_when_nobody_reads_it(tmp_path: Path) -> None:
+    """`list --watch | head -1` comes to an end, as a good one."""
+    reader, writer = os.pipe()
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "cli.instance_cli", "--root", str(tmp_path), "list", "--watch"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    os.close(writer)
+    assert os.read(reader, 10)
+    os.close(reader)
+    _, complaints = watch.communicate(timeout=30)
+    assert (watch.returncode, complaints) == (0, b"")
+
+
+def test_words_that_find_no_room_are_a_failure(tmp_path: Path) -> None:
+    """A list that could not be written whole is no list: exit 1, with the reason, and no watch."""
+    for words in (["list", "--json"], ["list", "--watch"], ["cleanup"]):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "cli.instance_cli", "--root", str(tmp_path), *words],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                cwd=ROOT,
+                timeout=30,
+                check=False,
+            )
+        assert done.returncode == 1, words
+        assert b"No space left" in done.stderr
+
+
 # Usage ----------------------------------------------------------------------------------------
 
 
@@ -454,3 +486,14 @@ def test_backtest_is_reached(cli: Cli, tmp_path: Path) -> None:
     code, out, err = cli("backtest", "--config", "missing.json", "--data", "missing.csv")
     assert (code, out) == (2, "")
     assert "missing" in err
+
+
+def test_backtest_out_is_judged_before_the_replay(cli: Cli, tmp_path: Path) -> None:
+    """A folder that cannot be is refused in words, whatever else is wrong, and at once."""
+    (tmp_path / "there").write_text("a file")
+    for name in ("there", "there/below"):
+        out_dir = str(tmp_path / name)
+        code, out, err = cli("backtest", "--config", "x", "--data", "y", "--out", out_dir)
+        assert (code, out) == (2, "")
+        assert f"--out: was '{out_dir}'" in err
+        assert "Errno" not in err
