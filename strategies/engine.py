@@ -53,6 +53,9 @@ from strategies.settings import EngineSettings
 SNAPSHOT_S = 0.2
 """Seconds between snapshots at most: a page cannot show more, and building one costs 0.3 ms."""
 
+LEDGER_SNAPSHOT_S = 0.02
+"""The same after a fill or an order: whoever compares the status with the lists finds them equal."""
+
 IDLE_SNAPSHOT_S = 5.0
 """Seconds between snapshots at least, so that the ages of the checks stay true."""
 
@@ -155,6 +158,7 @@ class Engine:
         self._retry_at = 0.0
         self._poll_at = 0.0
         self._next_snapshot = 0.0
+        self._published_at = 0.0
         self._idle_snapshot = 0.0
         self._next_beat = 0.0
         self._next_reconcile = 0.0
@@ -352,12 +356,18 @@ class Engine:
     def publish_now(self) -> None:
         """Publish a fresh snapshot."""
         now = self.clock.monotonic()
+        self._published_at = now
         self._next_snapshot = now + SNAPSHOT_S
         self._idle_snapshot = now + IDLE_SNAPSHOT_S
         self.wants_snapshot = False
         self._snapshot_seq += 1
         if self._publish is not None:
             self._publish(snapshots.build(self, self._snapshot_seq))
+
+    def publish_soon(self) -> None:
+        """Have a fresh snapshot published before long: the ledger has moved."""
+        self.wants_snapshot = True
+        self._next_snapshot = min(self._next_snapshot, self._published_at + LEDGER_SNAPSHOT_S)
 
     # Events -------------------------------------------------------------------------------------
 
@@ -445,7 +455,7 @@ class Engine:
     def _book_changed(self) -> None:
         self.quiet = None
         self.dirty = True
-        self.wants_snapshot = True
+        self.publish_soon()
 
     def trigger_reached(self, trigger: Decimal) -> bool:
         """Tell whether the price has reached the trigger since the first look at it."""

@@ -43,7 +43,7 @@ def plan_and_send(engine: Engine) -> None:
         engine.desk.send(due)
         if engine.desk.wants_backfill:
             sync.backfill(engine)
-        engine.wants_snapshot = True
+        engine.publish_soon()
     adjusting.answer_when_done(engine)
 
 
