@@ -54,7 +54,7 @@ SNAPSHOT_S = 0.2
 """Seconds between snapshots at most: a page cannot show more, and building one costs 0.3 ms."""
 
 LEDGER_SNAPSHOT_S = 0.02
-"""The same after a fill or an order: whoever compares the status with the lists finds them equal."""
+"""The same after a fill or an order, so that the status and the lists agree for who compares."""
 
 IDLE_SNAPSHOT_S = 5.0
 """Seconds between snapshots at least, so that the ages of the checks stay true."""
