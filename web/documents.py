@@ -32,9 +32,18 @@ READY_STATES = frozenset({RunState.RUNNING, RunState.PAUSED})
 ENDING_STATES = frozenset({RunState.STOPPING, RunState.STOPPED})
 
 
+_KEPT_DECIMALS = 8
+
+
 def decimal_text(value: Decimal) -> str:
-    """Write a decimal exactly, without exponent; minus zero is zero."""
+    """Write a decimal exactly, without exponent; minus zero is zero.
+
+    Zeros behind the eighth decimal, left over from multiplying, say nothing and are left out.
+    """
     text = format(value, "f")
+    whole, point, part = text.partition(".")
+    if len(part) > _KEPT_DECIMALS:
+        text = whole + point + part[:_KEPT_DECIMALS] + part[_KEPT_DECIMALS:].rstrip("0")
     return text[1:] if value.is_zero() and text.startswith("-") else text
 
 
@@ -96,7 +105,7 @@ def order_document(order: Order) -> Document:
         "post_only": order.post_only,
         "reduce_only": order.reduce_only,
         "time_in_force": order.time_in_force.value,
-        "slot": order.slot,
+        "slot": order.slot.replace(".", ":"),  # 1.e8 would read as a number
         "reason": order.reason,
         "created_at": time_text(order.created_at),
         "updated_at": time_text(order.updated_at),
