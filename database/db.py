@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import StoreError
+from core.errors import ConfigError, StoreError
 from core.model import EquitySample, Fill, FundingPayment, Order
 from database import retention
 from database.migrations import open_session
@@ -116,9 +116,10 @@ class Database:
             if owner is None:
                 self.save_meta(_INSTANCE, instance_id)
             elif owner != instance_id:
-                raise StoreError(
-                    f"{self.path}: belongs to instance {owner!r}, not to {instance_id!r}; set "
-                    f"daemon_config.db_path to a file of its own, such as database/{instance_id}.db"
+                raise ConfigError(  # for ever: no retry makes it ours
+                    f"daemon_config.db_path: {self.path} belongs to instance {owner!r}, not to "
+                    f"{instance_id!r}; set it to a file of its own, such as "
+                    f"database/{instance_id}.db"
                 )
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from database_values import T0, a_fill, a_payment, an_order
 
-from core.errors import StoreError
+from core.errors import ConfigError, StoreError
 from core.model import OrderStatus
 from core.ports import Store
 from database.db import EVENTS_PER_READ, Database
@@ -211,7 +211,7 @@ def test_a_database_is_bound_to_one_instance(tmp_path: Path) -> None:
     store = Database(tmp_path / "x.db")
     store.bind_instance("bp_sol_01")
     store.bind_instance("bp_sol_01")
-    with pytest.raises(StoreError, match=r"belongs to instance 'bp_sol_01', not to 'bp_eth_02'"):
+    with pytest.raises(ConfigError, match=r"belongs to instance 'bp_sol_01', not to 'bp_eth_02'"):
         store.bind_instance("bp_eth_02")
     assert store.load_meta("instance_id") == "bp_sol_01"
     store.close()
