@@ -118,7 +118,12 @@ class Publisher:
             if not self._listeners:
                 self._seen = snapshot  # what happened while nobody listened is in the status
             self._listeners.add(listener)
-        self._emit("status_update", self._instance.status(snapshot, levels=True), listener)
+        while True:
+            self._emit("status_update", self._instance.status(snapshot, levels=True), listener)
+            latest = self._instance.snapshot()
+            if latest.seq == snapshot.seq:
+                break
+            snapshot = latest  # the thread may have told it already: ours must not be the last word
         self.notify()
 
     def remove(self, listener: str) -> None:
