@@ -190,6 +190,7 @@ def check_document(check: Check, snapshot_age_s: float) -> Document:
 def stats_document(snapshot: Snapshot) -> Document:
     """The figures that move with every trade and tick."""
     return {
+        "seq": snapshot.seq,  # grows by each snapshot of a process: a reader can tell old from new
         "time": time_text(snapshot.time),
         "price": None if snapshot.quote is None else decimal_text(snapshot.quote.last),
         "price_time": None if snapshot.quote is None else time_text(snapshot.quote.time),
@@ -220,7 +221,6 @@ def status_document(snapshot: Snapshot) -> Document:
         "strategy": snapshot.strategy,
         "state": snapshot.state.value,
         "started_at": time_text(snapshot.started_at),
-        "seq": snapshot.seq,
         "grid": grid_document(snapshot.grid),
         "entries_frozen": snapshot.entries_frozen or None,
         "alerts": list(snapshot.alerts),

@@ -51,7 +51,11 @@ def changes(previous: Snapshot, current: Snapshot, status: Callable[[], Document
         events.append(
             (
                 "grid_adjusted",
-                {"grid": grid_document(current.grid), "levels": levels_documents(current)},
+                {
+                    "seq": current.seq,
+                    "grid": grid_document(current.grid),
+                    "levels": levels_documents(current),
+                },
             )
         )
     if _standing(previous) != _standing(current) or previous.levels != current.levels:
@@ -60,7 +64,8 @@ def changes(previous: Snapshot, current: Snapshot, status: Callable[[], Document
             document["levels"] = levels_documents(current)
         events.append(("status_update", document))
     stats = stats_document(current)
-    if {**stats_document(previous), "time": None} != {**stats, "time": None}:
+    unmoved = {"time": None, "seq": None}
+    if {**stats_document(previous), **unmoved} != {**stats, **unmoved}:
         events.append(("stats_update", stats))
     return events
 

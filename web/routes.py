@@ -135,6 +135,7 @@ def _add_reads(app: Flask, instance: Instance, history: History, metrics: Metric
         return _json(
             {
                 "instance_id": snapshot.instance_id,
+                "seq": document["seq"],
                 "price": document["price"],
                 "grid": document["grid"],
                 "levels": levels_documents(snapshot),

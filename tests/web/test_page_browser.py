@@ -142,6 +142,40 @@ def test_what_happens_is_shown_without_a_reload(watched: Watched) -> None:
     assert watched.complaints == []
 
 
+def test_an_answer_that_arrives_late_takes_nothing_back(watched: Watched) -> None:
+    """The page asks, an event overtakes the answer, the answer is older: the event's figures stay.
+
+    Without it a page that had just connected could show an old price until the next change.
+    """
+    from dataclasses import replace
+    from decimal import Decimal
+
+    page, bot = watched.page, watched.served.bot
+    held: list[Any] = []
+    for path in ("/api/status", "/api/grid"):
+        page.route(f"**{path}", lambda route: held.append((route, route.fetch())))
+    page.goto(watched.served.url)
+    expect(page.locator("#price")).to_have_text("150.07")
+    snapshot = bot()
+    assert snapshot.quote is not None
+    assert snapshot.grid is not None
+    lower, price = Decimal(140), Decimal("151.23")
+    bot.publish(
+        quote=replace(snapshot.quote, last=price, mark=price),
+        grid=replace(snapshot.grid, num=11, cells=10, version=2),
+        levels=make_levels(lower, snapshot.grid.upper, 11, price),
+    )
+    expect(page.locator("#price")).to_have_text("151.23")
+    expect(page.locator("#ladder .level")).to_have_count(11)
+    assert page.locator("#fills tbody tr").count() == 0
+    for route, answer in held:
+        route.fulfill(response=answer)
+    expect(page.locator("#fills tbody tr")).to_have_count(100)
+    expect(page.locator("#price")).to_have_text("151.23")
+    assert page.locator("#ladder .level").count() == 11
+    assert watched.complaints == []
+
+
 def test_adjust_previews_then_applies(watched: Watched) -> None:
     """Apply waits for a preview of the same values; both are one POST; the grid moves."""
     page = watched.open()

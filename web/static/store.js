@@ -1,5 +1,6 @@
 // What the page knows: one object, changed only here, and a render asked for after each change.
 // Everything shown is capped, so an instance with thousands of fills costs the page no more.
+// An answer to a GET may arrive after a newer event: what is older than what is shown is let go.
 
 import { io } from "./vendor/socket.io-4.8.4.esm.min.js";
 import { get } from "./api.js";
@@ -22,6 +23,9 @@ export const state = {
 
 let render = () => {};
 let isRenderDue = false;
+let shownSeq = 0; // of the snapshot that the status shows; a new connection begins again
+let levelsSeq = 0; // of the snapshot that the levels are from
+let generation = 0; // of the connection: a restarted bot counts its snapshots from the start
 
 function changed() {
   if (isRenderDue) return;
@@ -56,28 +60,33 @@ function heard() {
   state.heardAt = Date.now();
 }
 
-function onStatus({ levels, ...status }) {
-  state.status = { ...state.status, ...status };
-  if (levels) state.levels = levels;
-  if (status.price) addPoint(toSeconds(status.price_time), status.price);
-  heard();
-  changed();
+function isOld(seq) {
+  if (seq < shownSeq) return true;
+  shownSeq = seq;
+  return false;
 }
 
-function onStats(stats) {
-  if (!state.status) return;
-  state.status = { ...state.status, ...stats };
-  if (stats.price) addPoint(toSeconds(stats.price_time), stats.price);
-  heard();
-  changed();
-}
-
-function onGrid({ grid, levels }) {
-  if (state.status) state.status = { ...state.status, grid };
+function setLevels(levels, seq) {
+  if (!levels || seq < levelsSeq) return;
+  levelsSeq = seq;
   state.levels = levels;
+}
+
+function show(update, levels) {
+  setLevels(levels, update.seq);
+  if (!isOld(update.seq)) {
+    state.status = { ...state.status, ...update };
+    if (update.price) addPoint(toSeconds(update.price_time), update.price);
+  }
   heard();
   changed();
 }
+
+const onStatus = ({ levels, ...status }) => show(status, levels);
+
+const onStats = (stats) => state.status && show(stats);
+
+const onGrid = ({ grid, levels, seq }) => (state.status ? show({ grid, seq }, levels) : setLevels(levels, seq));
 
 function onFill(fill) {
   if (state.fills.some((known) => known.trade_id === fill.trade_id)) return;
@@ -87,13 +96,21 @@ function onFill(fill) {
 }
 
 async function loadHistory() {
+  const asked = generation;
   const [fills, points, grid, status] = await Promise.all([
     get(`/api/fills?limit=${KEPT_FILLS}`),
     get(`/api/pnl?limit=${HISTORY_POINTS}`),
     get("/api/grid"),
     get("/api/status"),
   ]);
-  if (fills.status === 200) state.fills = fills.body.fills;
+  if (asked !== generation) return; // of an earlier connection, perhaps of an earlier process
+  if (fills.status === 200) {
+    const loaded = new Set(fills.body.fills.map((fill) => fill.trade_id));
+    const told = state.fills.filter((fill) => !loaded.has(fill.trade_id));
+    state.fills = [...told, ...fills.body.fills]
+      .sort((one, other) => Date.parse(other.time) - Date.parse(one.time))
+      .slice(0, KEPT_FILLS);
+  }
   if (points.status === 200) {
     const live = state.times.map((time, index) => [time, state.prices[index]]);
     state.times = [];
@@ -101,7 +118,7 @@ async function loadHistory() {
     for (const point of points.body.pnl.reverse()) addPoint(toSeconds(point.time), point.price);
     for (const [seconds, price] of live) addPoint(seconds, price);
   }
-  if (grid.status === 200) state.levels = grid.body.levels;
+  if (grid.status === 200) setLevels(grid.body.levels, grid.body.seq);
   if (status.status === 200) onStatus(status.body);
   changed();
 }
@@ -111,6 +128,8 @@ export function start(renderer) {
   // WebSocket alone: one connection a page, and none of polling's text posts.
   const socket = io({ transports: ["websocket"], reconnectionDelayMax: 4000 });
   socket.on("connect", () => {
+    generation += 1;
+    shownSeq = levelsSeq = 0;
     state.connected = true;
     state.everConnected = true;
     heard();
