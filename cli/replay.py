@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from core.errors import ConfigError
-from core.model import Fill, PnL, Quote
-from core.ports import PaperStore
+from core.model import ZERO, Fill, PnL, Quote
+from core.ports import PaperStore, Store
 from database.db import Database
 from exchanges.matching import Rules
 from exchanges.paper import PaperExchange
 from exchanges.price_feed import PriceSource
+from strategies import journal
 from strategies.engine import Engine
 from strategies.grid_state import GridState, pnl
+from strategies.lots import cost_of, fees_of
 from strategies.settings import EngineSettings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,8 +59,40 @@ class ReplayIds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPoint:
+    """The ledger after one booking; between two of them only the mark price moves the equity.
+
+    `cost` is the signed sum of quantity x entry price of all open lots, so that
+    unrealized = position x mark - cost. All but `position` (base) in the quote currency.
+    """
+
+    time: datetime
+    position: Decimal
+    cost: Decimal
+    grid: Decimal
+    trend: Decimal
+    fees: Decimal
+    open_fees: Decimal
+    funding: Decimal
+
+    def pnl(self, mark: Decimal) -> PnL:
+        """Give the accounting of GRID.md 6 at a mark price."""
+        return PnL(
+            grid=self.grid,
+            trend=self.trend,
+            unrealized=self.position * mark - self.cost,
+            fees=self.fees,
+            open_fees=self.open_fees,
+            funding=self.funding,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
-    """What a replay ended with. `seconds` is the run alone; `start_price` the first price."""
+    """What a replay ended with. `seconds` is the run alone; `start_price` the first price.
+
+    `points`: the ledger after each booking, oldest first; empty unless asked for.
+    """
 
     grid: GridState
     pnl: PnL
@@ -67,6 +101,7 @@ class Replayed:
     last_price: Decimal
     fills: tuple[Fill, ...]
     seconds: float
+    points: tuple[LedgerPoint, ...] = ()
 
 
 def replay(
@@ -75,8 +110,13 @@ def replay(
     source: PriceSource,
     store: PaperStore,
     balance: Decimal,
+    *,
+    with_points: bool = False,
 ) -> Replayed:
-    """Trade the whole of `source` and leave the position open. Errors: ConfigError."""
+    """Trade the whole of `source` and leave the position open. Errors: ConfigError.
+
+    `with_points` gives the ledger after each booking as well, outside of `seconds`.
+    """
     clock = ReplayClock()
     paper = PaperExchange(
         rules=rules, balance=balance, speed=Decimal(0), source=source, store=store, clock=clock
@@ -108,6 +148,7 @@ def replay(
     assert engine.quote is not None
     fills = ledger.load_fills(10_000_000)
     equity = paper.fetch_balance().equity
+    points = ledger_points(ledger) if with_points else ()
     paper.stop()
     ledger.close()
     return Replayed(
@@ -118,7 +159,36 @@ def replay(
         last_price=engine.quote.last,
         fills=fills,
         seconds=seconds,
+        points=points,
     )
+
+
+def ledger_points(store: Store) -> tuple[LedgerPoint, ...]:
+    """Fold the journal once more and note the figures after each booking, oldest first."""
+    book, points = journal.Book(), []
+    for seq, kind, payload, at in store.events_after(0):
+        book = journal.apply(book, kind, payload, seq, at)
+        grid = book.grid
+        if grid is None or kind in ("wake", "initial_end", "zone", "source"):
+            continue
+        cost = open_fees = ZERO
+        for side, lot in grid.lots():
+            cost += side.sign * cost_of(lot)
+            open_fees += fees_of(lot)
+        totals = grid.totals
+        points.append(
+            LedgerPoint(
+                time=at,
+                position=grid.position,
+                cost=cost,
+                grid=totals.grid,
+                trend=totals.trend,
+                fees=totals.fees,
+                open_fees=open_fees,
+                funding=totals.funding,
+            )
+        )
+    return tuple(points)
 
 
 def _silent(event: str, **fields: object) -> None:

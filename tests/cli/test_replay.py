@@ -61,7 +61,8 @@ def run(path: Path, *, rates: tuple[tuple[int, Decimal], ...] = (), **grid: obje
         grid=request,
     )
     rules = Rules(instrument=INSTRUMENT, leverage=D(10))
-    return replay(settings, rules, CandleSource(path, rates), MemoryPaperStore(), D(10_000))
+    source = CandleSource(path, rates)
+    return replay(settings, rules, source, MemoryPaperStore(), D(10_000), with_points=True)
 
 
 def test_a_replay_tells_where_it_began_and_ended(tmp_path: Path) -> None:
@@ -117,3 +118,15 @@ def test_time_stands_still_between_prices() -> None:
     ids = ReplayIds()
     assert ids.owns(ids.make(7))
     assert not ids.owns("hand-1")
+
+
+def test_the_ledger_is_told_after_each_booking(tmp_path: Path) -> None:
+    """Each point's figures are exact; the last one at the last price is the replay's accounting."""
+    path = candles(tmp_path / "c.csv", "105 105 103 103", "103 105 103 104")
+    replayed = run(path, rates=((START_MS + 60_000, D("0.001")),))
+    seen = [(point.position, point.grid + point.trend) for point in replayed.points]
+    assert seen[0] == (0, 0)
+    assert [position for position, _ in seen][-1] == replayed.grid.position
+    assert len(seen) == 1 + len(replayed.fills) + 1
+    assert replayed.points[-1].pnl(replayed.last_price) == replayed.pnl
+    assert replayed.points[-1].funding != 0
