@@ -17,9 +17,10 @@ from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, engine_settings
 from core.errors import AuthError, ConfigError, ExitCode, GridfleetError, UsageError
 from core.model import ZERO, Instrument, Secret
+from strategies.desired import desired_orders
 from strategies.grid_math import cells_of, plain
 from strategies.grid_state import GridSpec
-from strategies.perp_grid import desired_orders, new_grid
+from strategies.perp_grid import new_grid
 from strategies.risk import liquidation_faults, worst_case
 from strategies.settings import EngineSettings, build_spec, spec_warnings
 from strategies.snapshots import invested

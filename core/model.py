@@ -29,6 +29,8 @@ class Side(enum.Enum):
     BUY = "BUY"
     SELL = "SELL"
 
+    __hash__ = object.__hash__  # Enum's own is written in Python and hashes the name each time
+
     @property
     def sign(self) -> int:
         """+1 for a buy, -1 for a sell."""

@@ -49,6 +49,7 @@ def regrid(
     `fee` is the maker rate (for break-even), `lot_minimum` the smallest quantity that can have
     an order of its own: a smaller lot takes no cell and is carried. Position before = after.
     """
+    spec = replace(spec)  # a memo of its own: at each look the price may give other sides
     cells = list(seed(spec, price))
     taken: set[int] = set()
     left: list[Holding] = []

@@ -23,11 +23,11 @@ from core.model import (
 )
 from strategies import journal, planner
 from strategies.adjust import same_grid
+from strategies.desired import desired_orders
 from strategies.grid_math import level_prices, plain
 from strategies.grid_state import DesiredOrder, GridSpec, GridState, Leg, entry_price
 from strategies.journal import Book, PendingAdjust
 from strategies.lots import quantity_of
-from strategies.perp_grid import desired_orders
 from strategies.reconcile import match_survivors
 from strategies.risk import WorstCase, liquidation_faults, worst_case
 from strategies.settings import build_spec, spec_faults, spec_warnings

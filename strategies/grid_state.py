@@ -10,10 +10,10 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from core.model import ZERO, GridMode, GridType, PnL, Side, TimeInForce
+from core.model import ZERO, GridMode, GridType, Instrument, PnL, Side, TimeInForce
 from strategies.grid_math import Levels
 from strategies.lots import Lot, cost_of, fees_of, quantity_of
 
@@ -27,6 +27,35 @@ class Leg(enum.Enum):
     INITIAL = "initial"
 
 
+@dataclass(slots=True)
+class OrderMemo:
+    """What was derived before, by cell index: the cell it is of, and the order (None: none).
+
+    It never changes a result, only its cost: what is of another cell, by identity, is not used.
+    Whoever lays out cells gives them a spec with a memo of its own (`dataclasses.replace`), for
+    the sides of a grid's cells stand as long as its memo.
+    """
+
+    instrument: Instrument | None = None
+    version: int = 0
+    exits: list[tuple[Cell, DesiredOrder | None] | None] = field(default_factory=list)
+    entries: list[tuple[Cell, DesiredOrder | None] | None] = field(default_factory=list)
+    buy_cells: tuple[int, ...] = ()  # highest first: nearest the price first
+    sell_cells: tuple[int, ...] = ()  # lowest first
+    state: GridState | None = None  # whose totals these are
+    held_long: Decimal = ZERO
+    held_short: Decimal = ZERO
+
+    def begin(self, instrument: Instrument, state: GridState) -> None:
+        """Forget the orders: they were of other rules, or of another version of the grid."""
+        count = len(state.cells)
+        self.instrument, self.version = instrument, state.version
+        self.exits, self.entries = [None] * count, [None] * count
+        sides = [cell.side for cell in state.cells]
+        self.buy_cells = tuple(i for i in reversed(range(count)) if sides[i] is Side.BUY)
+        self.sell_cells = tuple(i for i in range(count) if sides[i] is Side.SELL)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridSpec:
     """A grid in force: its range, its levels and the quantity of one order (base currency)."""
@@ -37,6 +66,7 @@ class GridSpec:
     kind: GridType
     quantity: Decimal
     levels: Levels
+    memo: OrderMemo = field(default_factory=OrderMemo, init=False, repr=False, compare=False)
 
     @property
     def num(self) -> int:
@@ -97,14 +127,13 @@ class GridState:
 
     def held(self, side: Side) -> Decimal:
         """Quantity of all lots opened by `side` (BUY: long lots), unsigned."""
-        total = ZERO
-        for cell in self.cells:
-            if cell.lot and cell.side is side:
-                total += quantity_of(cell.lot)
-        for carried in self.carried:
-            if carried.side is side:
-                total += quantity_of(carried.lot)
-        return total
+        memo = self.spec.memo
+        if memo.state is not self:
+            totals = {Side.BUY: ZERO, Side.SELL: ZERO}
+            for lot_side, lot in self.lots():
+                totals[lot_side] += quantity_of(lot)
+            memo.state, memo.held_long, memo.held_short = self, totals[Side.BUY], totals[Side.SELL]
+        return memo.held_long if side is Side.BUY else memo.held_short
 
     def lots(self) -> Iterable[tuple[Side, Lot]]:
         """All lots that are not empty, with the side that opened them."""
@@ -128,6 +157,10 @@ class DesiredOrder:
     reduce_only: bool
     keep_smaller: bool = False
     time_in_force: TimeInForce = TimeInForce.GTC
+
+    def of_quantity(self, quantity: Decimal) -> DesiredOrder:
+        """The same order for another quantity."""
+        return replace(self, quantity=quantity)
 
 
 # Slots

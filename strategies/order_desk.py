@@ -24,8 +24,8 @@ from core.errors import (
 from core.model import Fill, Order, OrderRequest, OrderStatus, Side
 from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
+from strategies.desired import Resting
 from strategies.grid_state import DesiredOrder
-from strategies.perp_grid import Resting
 from strategies.reconcile import Plan, is_initial
 
 LOOK_UP_S = 1.0

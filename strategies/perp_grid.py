@@ -1,6 +1,6 @@
-"""The perp grid: how a fill changes its state, and the orders it wants (GRID.md 1-6), pure.
+"""The perp grid: how it is seeded and how a fill changes its state (GRID.md 1-3), pure.
 
-State is the quantity held per cell. Orders are derived from it: `desired_orders` says which
+State is the quantity held per cell. Orders are derived from it: `strategies.desired` says which
 should rest, `strategies.reconcile` compares them with those that do. A cell keeps its side for
 life (only an adjust changes it); the hole in the grid is derived, never stored.
 
@@ -10,7 +10,7 @@ life (only an adjust changes it); the hole in the grid is derived, never stored.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -18,20 +18,16 @@ from core.model import (
     ZERO,
     Fill,
     GridType,
-    Instrument,
     Side,
-    TimeInForce,
 )
 from strategies.grid_math import nearest_level
 from strategies.grid_state import (
     Carried,
     Cell,
-    DesiredOrder,
     GridSpec,
     GridState,
     Leg,
     parse_slot,
-    slot_of,
 )
 from strategies.lots import (
     Booked,
@@ -62,6 +58,7 @@ def new_grid(
     spec: GridSpec, price: Decimal, *, open_initial: bool, max_position: Decimal | None
 ) -> GridState:
     """Start a grid at `price`; with `open_initial` it wants its first lots at the market."""
+    spec = replace(spec)  # a memo of its own: another price gives the cells other sides
     cells = seed(spec, price)
     h = nearest_level(spec.levels, price, spec.kind)
     initial = ZERO
@@ -274,175 +271,3 @@ def add_funding(state: GridState, amount: Decimal) -> GridState:
     """Book one funding payment; > 0 was received."""
     totals = state.totals
     return replace(state, totals=replace(totals, funding=totals.funding + amount))
-
-
-# Orders wanted ----------------------------------------------------------------------------------
-
-Resting = frozenset[tuple[Side, Decimal]]
-
-
-def desired_orders(
-    state: GridState,
-    price: Decimal,
-    instrument: Instrument,
-    *,
-    max_position: Decimal | None,
-    entries: bool = True,
-    resting: Resting = frozenset(),
-    slippage_cap: Decimal = Decimal("0.005"),
-) -> tuple[DesiredOrder, ...]:
-    """Say which orders should rest at `price`: exits first, then entries nearest the price first.
-
-    `resting` are (side, price) of our live orders: a resting entry stays wanted although the
-    price is at its level. `entries` False wants exits alone. `max_position` None: no limit.
-    """
-    wanted = _exits(state, price, instrument)
-    if not entries:
-        return tuple(wanted)
-    if state.initial > 0:
-        wanted.append(_initial_order(state, price, instrument, slippage_cap))
-    for side in (Side.BUY, Side.SELL):
-        wanted.extend(_entries(state, side, price, instrument, max_position, resting))
-    return tuple(wanted)
-
-
-def _exits(state: GridState, price: Decimal, instrument: Instrument) -> list[DesiredOrder]:
-    levels = state.spec.levels
-    reduce_only = state.spec.kind is not GridType.NEUTRAL
-    found: list[DesiredOrder] = []
-    places: list[tuple[str, Leg, Side, Decimal, Decimal, Lot]] = [
-        (
-            slot_of(state.version, Leg.EXIT, i),
-            Leg.EXIT,
-            cell.side,
-            levels[i],
-            levels[i + 1],
-            cell.lot,
-        )
-        for i, cell in enumerate(state.cells)
-        if cell.lot
-    ]
-    places += [
-        (slot_of(0, Leg.CARRIED, c.id), Leg.CARRIED, c.side, c.lower, c.upper, c.lot)
-        for c in state.carried
-    ]
-    for slot, leg, side, lower, upper, lot in places:
-        at = upper if side is Side.BUY else lower
-        quantity = quantity_of(lot)
-        if instrument.is_tradable(quantity, at):
-            found.append(
-                DesiredOrder(
-                    slot=slot,
-                    leg=leg,
-                    side=side.opposite,
-                    price=instrument.round_price(at),
-                    quantity=quantity,
-                    post_only=False,
-                    reduce_only=reduce_only,
-                )
-            )
-    found.sort(key=lambda order: not is_passed(order.side, order.price, price))
-    return found
-
-
-def is_passed(side: Side, level: Decimal, price: Decimal) -> bool:
-    """Tell whether the market is already at or beyond an order's level, so that it would take."""
-    return price >= level if side is Side.SELL else price <= level
-
-
-def _entries(
-    state: GridState,
-    side: Side,
-    price: Decimal,
-    instrument: Instrument,
-    max_position: Decimal | None,
-    resting: Resting,
-) -> list[DesiredOrder]:
-    """Give room to the opening orders of one side, nearest the price first (GRID.md 5)."""
-    levels, quantity = state.spec.levels, state.spec.quantity
-    buying = side is Side.BUY
-    room = None if max_position is None else max_position - state.held(side)
-    if state.initial > 0 and room is not None and _initial_side(state) is side:
-        room -= state.initial
-    indices = range(len(state.cells))
-    found: list[DesiredOrder] = []
-    for i in reversed(indices) if buying else indices:
-        if room is not None and room <= 0:
-            break
-        cell = state.cells[i]
-        if cell.side is not side or not cell.awake:
-            continue
-        at = levels[i] if buying else levels[i + 1]
-        if is_passed(side, at, price) and (side, at) not in resting:
-            continue
-        held = quantity_of(cell.lot)
-        exit_at = levels[i + 1] if buying else levels[i]
-        dust = held > 0 and not instrument.is_tradable(held, exit_at)
-        want = quantity if dust else quantity - held
-        if want <= 0:
-            continue
-        if room is not None and want > room:
-            want = instrument.floor_quantity(room)
-        # A whole order was found tradable when the grid was validated, at its lowest level.
-        if want != quantity and not instrument.is_tradable(want, at):
-            continue
-        found.append(
-            DesiredOrder(
-                slot=slot_of(state.version, Leg.ENTRY, i),
-                leg=Leg.ENTRY,
-                side=side,
-                price=at,
-                quantity=want,
-                post_only=True,
-                reduce_only=False,
-                keep_smaller=held > 0,
-            )
-        )
-        if room is not None:
-            room -= want
-    return found
-
-
-def _initial_side(state: GridState) -> Side:
-    return Side.BUY if state.spec.kind is GridType.LONG else Side.SELL
-
-
-def _initial_order(
-    state: GridState, price: Decimal, instrument: Instrument, slippage_cap: Decimal
-) -> DesiredOrder:
-    side = _initial_side(state)
-    limit = price * (1 + side.sign * slippage_cap)
-    return DesiredOrder(
-        slot=slot_of(state.version, Leg.INITIAL),
-        leg=Leg.INITIAL,
-        side=side,
-        price=instrument.price_up(limit) if side is Side.BUY else instrument.price_down(limit),
-        quantity=state.initial,
-        post_only=False,
-        reduce_only=False,
-        keep_smaller=True,
-        time_in_force=TimeInForce.IOC,
-    )
-
-
-def turning_prices(
-    state: GridState, desired: Iterable[DesiredOrder], placed: Container[str]
-) -> set[Decimal]:
-    """Name the prices at which the wanted orders could change without any fill.
-
-    Between two of them a new plan equals the last one: cells wake there, an entry that does not
-    rest (`placed` has the slots that do) could rest there, an exit that waits is passed there.
-    """
-    levels, found = state.spec.levels, set()
-    upward = state.spec.kind is GridType.LONG
-    for i, cell in enumerate(state.cells):
-        buying = cell.side is Side.BUY
-        if not cell.awake:
-            found.add(levels[i + 1] if upward else levels[i])
-        elif (
-            quantity_of(cell.lot) < state.spec.quantity
-            and slot_of(state.version, Leg.ENTRY, i) not in placed
-        ):
-            found.add(levels[i] if buying else levels[i + 1])
-    found.update(order.price for order in desired if order.slot not in placed)
-    return found

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from core.model import Side
 from strategies import adjusting, guards, sync
 from strategies.boundary import Zone
+from strategies.desired import desired_orders, turning_prices
 from strategies.grid_state import DesiredOrder, Leg
 from strategies.journal import Book
-from strategies.perp_grid import desired_orders, turning_prices
 from strategies.reconcile import Exposure, Plan, is_initial, plan_orders
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from core.model import ZERO, Instrument, Order, Side
+from strategies.desired import is_passed
 from strategies.grid_state import DesiredOrder, Leg
-from strategies.perp_grid import is_passed
 from strategies.risk import fits
 
 
@@ -86,31 +86,37 @@ def plan_orders(
     `working`: every order that is not terminal by evidence, in flight included. `cancelling`:
     client ids whose cancel is under way. `blocked`: slots that must not be placed now.
     """
-    live = list(working.values())
-    best_sell = min((o.price for o in live if o.side is Side.SELL), default=None)
-    best_buy = max((o.price for o in live if o.side is Side.BUY), default=None)
-    opening = {
-        side: sum(
-            (o.quantity - o.filled_qty for o in live if o.side is side and is_opening(o.slot)),
-            ZERO,
-        )
-        for side in Side
-    }
-    taken = {(o.side, o.price): o.slot for o in live if not is_carried(o.slot)}
+    best_sell: Decimal | None = None
+    best_buy: Decimal | None = None
+    opening = {Side.BUY: ZERO, Side.SELL: ZERO}
+    taken: dict[tuple[Side, Decimal], str] = {}
+    for order in working.values():
+        side, at = order.side, order.price
+        if side is Side.SELL:
+            if best_sell is None or at < best_sell:
+                best_sell = at
+        elif best_buy is None or at > best_buy:
+            best_buy = at
+        if is_opening(order.slot):
+            opening[side] += order.quantity - order.filled_qty
+        if not is_carried(order.slot):
+            taken[side, at] = order.slot
     cancel: list[Order] = []
     place: list[DesiredOrder] = []
     waiting = False
     wanted_slots = set()
     for wish in desired:
         wanted_slots.add(wish.slot)
+        rests = working.get(wish.slot)
+        if rests is not None and keeps_place(rests, wish):
+            continue  # it rests where it is wanted, so it meets none of our own (I15)
         other = best_buy if wish.side is Side.SELL else best_sell
         want = _inside(wish, other, price, instrument, taken, desired)
-        order = working.get(want.slot)
-        if order is not None:
-            if not keeps_place(order, want):
+        if rests is not None:
+            if not keeps_place(rests, want):
                 waiting = True
-                if order.client_order_id not in cancelling:
-                    cancel.append(order)
+                if rests.client_order_id not in cancelling:
+                    cancel.append(rests)
             continue
         if want.slot in blocked:
             continue

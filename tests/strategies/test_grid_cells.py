@@ -11,18 +11,17 @@ from grid_world import World, make_instrument, make_settings
 
 from core.errors import OutcomeUnknown, Rejected, RejectReason, Retryable
 from core.model import Fill, GridMode, GridType, Pause, Resume, Side
+from strategies.desired import desired_orders, turning_prices
 from strategies.grid_math import level_prices
 from strategies.grid_state import GridSpec, GridState, Leg, entry_price, parse_slot, pnl, slot_of
 from strategies.perp_grid import (
     cells_to_wake,
     close_outside,
-    desired_orders,
     end_initial,
     new_grid,
     on_fill,
     seed,
     settle,
-    turning_prices,
     wake,
 )
 
