@@ -14,7 +14,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigError
 from strategies.settings import EngineSettings, GridRequest
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from strategies.engine import Engine
     from strategies.order_desk import DeskLog
 
-SUPPORTED_BOUNDARY_ACTIONS = ("none", "stop_only", "emergency_close")
 DEFAULT_LEVERAGE = Decimal(10)
 DEFAULT_GRID_NUM = 20
 ID_LENGTH = 20
@@ -57,20 +55,8 @@ class InstanceIds:
 
 
 def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSettings:
-    """Take the engine's settings from a config; `duration` runs from the user's last start.
-
-    Errors: ConfigError for what this version does not trade yet.
-    """
+    """Take the engine's settings from a config; `duration` runs from the user's last start."""
     strategy = config.strategy
-    action = strategy.boundary_action.value
-    faults = []
-    if action not in SUPPORTED_BOUNDARY_ACTIONS:
-        faults.append(
-            f"strategy_config.boundary_action: was {action!r}, expected one of "
-            f"{', '.join(SUPPORTED_BOUNDARY_ACTIONS)}: the others come with the next version"
-        )
-    if faults:
-        raise ConfigError(f"{config.instance_id}: cannot be traded by this version", tuple(faults))
     end_at = None
     if strategy.duration is not None:
         end_at = started_at + timedelta(seconds=strategy.duration)
@@ -82,8 +68,10 @@ def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSetti
         strategy=strategy.strategy,
         grid=grid_request(config),
         leverage=Decimal(strategy.leverage or DEFAULT_LEVERAGE),
-        boundary_action=action,
+        boundary_action=strategy.boundary_action.value,
         boundary_tolerance=strategy.boundary_tolerance,
+        boundary_confirm_s=strategy.boundary_confirm,
+        boundary_moves_per_hour=strategy.boundary_moves_per_hour,
         interval_s=strategy.interval,
         end_at=end_at,
         slippage_cap=strategy.slippage_cap,

@@ -164,6 +164,8 @@ class StrategyConfig(Section):
     take_profit: Positive | None = None
     boundary_action: Annotated[BoundaryAction, member_of(BoundaryAction)] = BoundaryAction.NONE
     boundary_tolerance: Tolerance = Decimal("0.001")
+    boundary_confirm: Seconds = 10.0  # of market time, before a breach or a return counts
+    boundary_moves_per_hour: PositiveCount = 12  # of trail and adjust_range; above it: as stop_only
     auto_price: Switch = False
     price_range: Percent | None = None
     trigger_price: Positive | None = None

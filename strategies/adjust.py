@@ -22,6 +22,7 @@ class Holding:
     lower: Decimal
     upper: Decimal
     lot: Lot
+    closing: bool = False
 
 
 def holdings_of(state: GridState) -> tuple[Holding, ...]:
@@ -32,7 +33,10 @@ def holdings_of(state: GridState) -> tuple[Holding, ...]:
         for i, cell in enumerate(state.cells)
         if cell.lot
     ]
-    carried = [Holding(side=c.side, lower=c.lower, upper=c.upper, lot=c.lot) for c in state.carried]
+    carried = [
+        Holding(side=c.side, lower=c.lower, upper=c.upper, lot=c.lot, closing=c.closing)
+        for c in state.carried
+    ]
     return (*cells, *carried)
 
 
@@ -59,7 +63,7 @@ def regrid(
         own.sort(key=lambda h: (side.sign * break_even(h.lot, side, fee), h.lot[0].seq))
         for holding in own:
             index = None
-            if quantity_of(holding.lot) >= lot_minimum:
+            if quantity_of(holding.lot) >= lot_minimum and not holding.closing:
                 index = _cell_for(holding, spec, price, taken, fee)
                 if index is None and lots is LotsPolicy.REDISTRIBUTE:
                     index = _any_cell_for(side, spec, price, taken)
@@ -71,6 +75,7 @@ def regrid(
     next_id = state.next_carried
     carried = []
     for holding in left:
+        closing = lots is LotsPolicy.CLOSE and quantity_of(holding.lot) >= lot_minimum
         carried.append(
             Carried(
                 id=next_id,
@@ -78,6 +83,7 @@ def regrid(
                 lower=holding.lower,
                 upper=holding.upper,
                 lot=holding.lot,
+                closing=closing or holding.closing,
             )
         )
         next_id += 1

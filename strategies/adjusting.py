@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from core.errors import ExchangeError
 from core.model import CommandResult, Outcome
-from strategies import commands, journal, planner, sync
+from strategies import commands, journal, moving, planner, sync
+from strategies.boundary import Zone, zone_of
+from strategies.journal import PendingAdjust
 from strategies.reconcile import match_survivors
 
 if TYPE_CHECKING:
@@ -27,14 +29,13 @@ def advance(engine: Engine) -> bool:
             return True
         quote = engine.quote
         assert quote is not None
-        now = engine.clock.now()
-        price = {"price": str(quote.last)}
-        candidate = journal.apply(engine.book, "adjust", price, 0, now)
+        terms = _terms(engine, engine.book.pending)
+        candidate = journal.apply(engine.book, "adjust", terms, 0, quote.time)
         slots, lost = match_survivors(
             planner.desired(engine, candidate), engine.desk.working.values()
         )
         if not lost:
-            _commit(engine, price, slots)
+            _commit(engine, terms, slots)
             return True
         fresh = [o for o in lost if o.client_order_id not in engine.desk.cancelling]
         if not fresh:
@@ -50,11 +51,26 @@ def advance(engine: Engine) -> bool:
     return False
 
 
-def _commit(engine: Engine, price: dict[str, str], slots: dict[str, str]) -> None:
+def _terms(engine: Engine, pending: PendingAdjust) -> dict[str, str]:
+    """The price of this moment, and the zone it has in the new range, for the journal.
+
+    A trailing grid that is still behind stays outside, so that the next index follows at once.
+    """
+    quote = engine.quote
+    assert quote is not None
+    levels, zone = pending.spec.levels, Zone.INSIDE
+    if pending.step:
+        tolerance = engine.settings.boundary_tolerance
+        zone = zone_of(Zone.INSIDE, quote.mark, levels[0], levels[-1], tolerance)
+    return {"price": str(quote.last), "zone": zone.value}
+
+
+def _commit(engine: Engine, terms: dict[str, str], slots: dict[str, str]) -> None:
     """Put the new grid in force: the journal entry and the survivors' slots in one transaction."""
-    ledger = engine.ledger
+    ledger, quote = engine.ledger, engine.quote
+    assert quote is not None
     with engine.store.transaction():
-        book = ledger.write(ledger.book, "adjust", price, engine.clock.now())
+        book = ledger.write(ledger.book, "adjust", terms, quote.time)
         engine.desk.reslot(slots)
     engine.desk.resloted(slots)
     ledger.take(book)
@@ -74,6 +90,7 @@ def _commit(engine: Engine, price: dict[str, str], slots: dict[str, str]) -> Non
 def _abort(engine: Engine, error: ExchangeError) -> None:
     """The exchange refused before anything was cancelled: the old grid stands."""
     engine.record(("adjust_abort", {"reason": str(error)[:200]}))
+    moving.aborted(engine)
     engine.answer_adjust(
         CommandResult(
             outcome=Outcome.REFUSED,
@@ -84,7 +101,10 @@ def _abort(engine: Engine, error: ExchangeError) -> None:
 
 def answer_when_done(engine: Engine) -> None:
     """Answer the asker once the new grid is stored and its orders are on the exchange."""
-    if not engine.is_adjusting or engine.book.pending is not None or not engine.desk.is_settled:
+    book = engine.book
+    if not engine.is_adjusting or book.pending is not None or not engine.desk.is_settled:
         return
+    if book.grid is not None and any(carried.closing for carried in book.grid.carried):
+        return  # what was given up is not closed yet
     if planner.plan(engine).is_empty:
         engine.answer_adjust(commands.adjusted(engine))

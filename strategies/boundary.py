@@ -44,7 +44,7 @@ def judge(
     confirm_s: float = CONFIRM_S,
 ) -> Watch:
     """Take one mark price at market time `now`; the result's zone differs once it is confirmed."""
-    seen = _zone_of(watch.zone, mark, lower, upper, tolerance)
+    seen = zone_of(watch.zone, mark, lower, upper, tolerance)
     if seen is watch.zone:
         return watch if watch.candidate is None else Watch(zone=watch.zone)
     if watch.candidate is not seen or watch.since is None:
@@ -55,8 +55,8 @@ def judge(
     return watch
 
 
-def _zone_of(zone: Zone, mark: Decimal, lower: Decimal, upper: Decimal, tolerance: Decimal) -> Zone:
-    """Read the zone of one price; from outside, only a price inside the bound itself is back."""
+def zone_of(zone: Zone, mark: Decimal, lower: Decimal, upper: Decimal, tolerance: Decimal) -> Zone:
+    """Read the zone of one price; out of `zone`, only a price inside the bound itself is back."""
     if zone is Zone.ABOVE and mark > upper:
         return Zone.ABOVE
     if zone is Zone.BELOW and mark < lower:

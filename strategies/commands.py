@@ -25,7 +25,7 @@ from strategies import journal, planner
 from strategies.adjust import same_grid
 from strategies.desired import desired_orders
 from strategies.grid_math import level_prices, plain
-from strategies.grid_state import DesiredOrder, GridSpec, GridState, Leg, entry_price
+from strategies.grid_state import Carried, DesiredOrder, GridSpec, GridState, Leg, entry_price
 from strategies.journal import Book, PendingAdjust
 from strategies.lots import quantity_of
 from strategies.reconcile import match_survivors
@@ -64,8 +64,6 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         return CommandResult(outcome=Outcome.NOT_RUNNING, message=f"not now: {reasons}")
     if command.lower is None and command.upper is None and command.grid_num is None:
         return _invalid("nothing to adjust: give grid_lower_price, grid_upper_price or grid_num")
-    if command.lots is LotsPolicy.CLOSE:
-        return _invalid("lots was 'close', which this version does not do; use 'carry'")
     spec, faults = _adjusted_spec(engine, grid.spec, command)
     if spec is None:
         return _invalid("; ".join(faults))
@@ -75,27 +73,34 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
         spec=spec,
         lots=command.lots,
         fee=engine.instrument.maker_fee,
-        lot_minimum=_lot_minimum(spec, engine.instrument),
+        lot_minimum=lot_minimum(spec, engine.instrument),
     )
-    candidate = _applied(engine, pending)
-    wanted = planner.desired(engine, candidate)
-    assert candidate.grid is not None
-    room = any(order.leg is Leg.ENTRY for order in wanted)
-    is_full = all(cell.lot for cell in candidate.grid.cells)  # its exits open it again
-    if not room and not is_full and not engine.book.paused:
-        return _invalid(
-            f"no opening order would be possible in {plain(spec.lower)} to {plain(spec.upper)} at "
-            f"the price {plain(_price(engine))} and max_position "
-            f"{engine.settings.max_position}; choose a range that leaves room"
-        )
-    if not engine.settings.allow_liquidation_in_range:
-        liquidated = liquidation_faults_of(engine, grid_of(candidate))
-        if liquidated:
-            return _invalid("; ".join(liquidated))
+    candidate = applied(engine, pending)
+    faults = candidate_faults(engine, candidate)
+    if faults:
+        return _invalid("; ".join(faults))
     if command.dry_run:
-        return _preview(engine, spec, candidate, wanted)
+        return _preview(engine, spec, candidate)
     engine.record(("adjust_begin", journal.encode_pending(pending)))
     return None
+
+
+def candidate_faults(engine: Engine, candidate: Book) -> tuple[str, ...]:
+    """Name why a grid that could be laid out must not be: no room to open, or a liquidation."""
+    grid = grid_of(candidate)
+    wanted = planner.desired(engine, candidate)
+    room = any(order.leg is Leg.ENTRY for order in wanted)
+    is_full = all(cell.lot for cell in grid.cells)  # its exits open it again
+    if not room and not is_full and not engine.book.paused:
+        words = (
+            f"no opening order would be possible in {plain(grid.spec.lower)} to "
+            f"{plain(grid.spec.upper)} at the price {plain(_price(engine))} and max_position "
+            f"{engine.settings.max_position}; choose a range that leaves room"
+        )
+        return (words,)
+    if engine.settings.allow_liquidation_in_range:
+        return ()
+    return liquidation_faults_of(engine, grid)
 
 
 def adjust_to_config(engine: Engine) -> str:
@@ -123,7 +128,7 @@ def adjust_to_config(engine: Engine) -> str:
         spec=spec,
         lots=LotsPolicy.CARRY,
         fee=instrument.maker_fee,
-        lot_minimum=_lot_minimum(spec, instrument),
+        lot_minimum=lot_minimum(spec, instrument),
     )
     engine.record(("source", source), ("adjust_begin", journal.encode_pending(pending)))
     return "adjusting"
@@ -162,7 +167,7 @@ def _adjusted_spec(
     return (None, faults) if faults else (spec, ())
 
 
-def _lot_minimum(spec: GridSpec, instrument: Instrument) -> Decimal:
+def lot_minimum(spec: GridSpec, instrument: Instrument) -> Decimal:
     """The smallest lot that can be closed on its own anywhere in this grid (GRID.md 3, 7)."""
     return max(instrument.min_quantity, instrument.min_notional / spec.levels[0])
 
@@ -190,7 +195,7 @@ def grid_of(book: Book) -> GridState:
     return book.grid
 
 
-def _applied(engine: Engine, pending: PendingAdjust) -> Book:
+def applied(engine: Engine, pending: PendingAdjust) -> Book:
     """Give the book as the adjust would leave it at the present price."""
     now = engine.clock.now()
     book = journal.apply(engine.book, "adjust_begin", journal.encode_pending(pending), 0, now)
@@ -202,12 +207,11 @@ def _price(engine: Engine) -> Decimal:
     return engine.quote.last
 
 
-def _preview(
-    engine: Engine, spec: GridSpec, candidate: Book, wanted: tuple[DesiredOrder, ...]
-) -> CommandResult:
+def _preview(engine: Engine, spec: GridSpec, candidate: Book) -> CommandResult:
     """Say what an adjust would do, in orders and lots, without doing it."""
     assert engine.instrument is not None
     assert candidate.grid is not None
+    wanted = planner.desired(engine, candidate)
     worst = worst_case_of(engine, candidate.grid)
     working = list(engine.desk.working.values())
     slots, lost = match_survivors(wanted, working)
@@ -221,10 +225,13 @@ def _preview(
         for i in range(len(grid.cells))
         if not {f"{grid.version}.e{i}", f"{grid.version}.x{i}"} & with_order
     ]
+    closed = [carried for carried in grid.carried if carried.closing]
+    carried_on = [carried for carried in grid.carried if not carried.closing]
+    words = f"; {len(closed)} lots closed at the market" if closed else ""
     result = _done(
         spec,
         f"preview: {len(kept)} orders kept, {len(lost)} cancelled, {len(placed)} placed; "
-        f"{len(grid.carried)} lots carried outside the grid",
+        f"{len(carried_on)} lots carried outside the grid{words}",
     )
     return CommandResult(
         outcome=Outcome.DONE,
@@ -236,15 +243,8 @@ def _preview(
             "cancelled": _orders(lost),
             "placed": _orders(placed),
             "dormant_cells": dormant,
-            "carried": [
-                {
-                    "side": carried.side.value,
-                    "quantity": plain(quantity_of(carried.lot)),
-                    "lower": plain(carried.lower),
-                    "upper": plain(carried.upper),
-                }
-                for carried in grid.carried
-            ],
+            "carried": [_lot_words(carried) for carried in carried_on],
+            "closed": [_lot_words(carried) for carried in closed],
             "position": plain(grid.position),
             "worst_case": {
                 "falling": _price_or_none(worst.falling, engine.instrument),
@@ -253,6 +253,15 @@ def _preview(
             "warnings": list(spec_warnings(spec.levels, engine.instrument)),
         },
     )
+
+
+def _lot_words(carried: Carried) -> dict[str, str]:
+    return {
+        "side": carried.side.value,
+        "quantity": plain(quantity_of(carried.lot)),
+        "lower": plain(carried.lower),
+        "upper": plain(carried.upper),
+    }
 
 
 def _price_or_none(price: Decimal | None, instrument: Instrument) -> str | None:

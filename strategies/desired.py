@@ -40,6 +40,7 @@ def desired_orders(
     """
     memo = _memo(state, instrument)
     wanted = _exits(state, price, instrument, memo)
+    wanted.extend(_closings(state, price, instrument, slippage_cap))
     if not entries:
         return tuple(wanted)
     if state.initial > 0:
@@ -135,6 +136,8 @@ def _exits(
         if known[1] is not None:
             found.append(known[1])
     for carried in state.carried:
+        if carried.closing:
+            continue
         slot = slot_of(0, Leg.CARRIED, carried.id)
         at = carried.upper if carried.side is Side.BUY else carried.lower
         order = _exit_of(
@@ -144,6 +147,38 @@ def _exits(
             found.append(order)
     found.sort(key=lambda order: not is_passed(order.side, order.price, price))
     return found
+
+
+def _closings(
+    state: GridState, price: Decimal, instrument: Instrument, slippage_cap: Decimal
+) -> list[DesiredOrder]:
+    """The closes at the market of the lots that an adjust gave up, each IOC with a cap."""
+    found = []
+    for carried in state.carried:
+        quantity = quantity_of(carried.lot)
+        if not carried.closing or not instrument.is_tradable(quantity, price):
+            continue
+        found.append(
+            DesiredOrder(
+                slot=slot_of(0, Leg.CLOSING, carried.id),
+                leg=Leg.CLOSING,
+                side=carried.side.opposite,
+                price=taking_price(carried.side.opposite, price, instrument, slippage_cap),
+                quantity=quantity,
+                post_only=False,
+                reduce_only=state.spec.kind is not GridType.NEUTRAL,
+                time_in_force=TimeInForce.IOC,
+            )
+        )
+    return found
+
+
+def taking_price(
+    side: Side, price: Decimal, instrument: Instrument, slippage_cap: Decimal
+) -> Decimal:
+    """The limit of an order that takes: at most `slippage_cap` (a fraction) worse than `price`."""
+    limit = price * (1 + side.sign * slippage_cap)
+    return instrument.price_up(limit) if side is Side.BUY else instrument.price_down(limit)
 
 
 def _entries(
@@ -194,12 +229,11 @@ def _initial_order(
     state: GridState, price: Decimal, instrument: Instrument, slippage_cap: Decimal
 ) -> DesiredOrder:
     side = _initial_side(state)
-    limit = price * (1 + side.sign * slippage_cap)
     return DesiredOrder(
         slot=slot_of(state.version, Leg.INITIAL),
         leg=Leg.INITIAL,
         side=side,
-        price=instrument.price_up(limit) if side is Side.BUY else instrument.price_down(limit),
+        price=taking_price(side, price, instrument, slippage_cap),
         quantity=state.initial,
         post_only=False,
         reduce_only=False,

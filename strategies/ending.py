@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from core.errors import AuthError, ExchangeError, Retryable, StoreError
 from core.model import Order, RunState, Side, StopBot, TimeInForce
 from strategies import sync
+from strategies.desired import taking_price
 from strategies.grid_state import DesiredOrder, Leg
 from strategies.ledger import CLOSE_SLOT
 
@@ -126,12 +127,11 @@ def _closing_order(engine: Engine, held: Decimal) -> DesiredOrder:
     quote, instrument = engine.client.fetch_quote(engine.settings.symbol), engine.instrument
     assert instrument is not None
     side = Side.SELL if held > 0 else Side.BUY
-    limit = quote.last * (1 + side.sign * engine.settings.slippage_cap)
     return DesiredOrder(
         slot=CLOSE_SLOT,
         leg=Leg.EXIT,
         side=side,
-        price=instrument.price_up(limit) if side is Side.BUY else instrument.price_down(limit),
+        price=taking_price(side, quote.last, instrument, engine.settings.slippage_cap),
         quantity=abs(held),
         post_only=False,
         reduce_only=True,

@@ -142,6 +142,8 @@ class Engine:
         self.orders_left = 0
         self.position_left = False  # whether a close that was asked for did not succeed
         self.adjust_touched = False
+        self.move_refused = ""  # why the grid does not follow the price; empty: it does
+        self.move_retry_at: datetime | None = None  # market time
         self._publish = publish
         self._beat = beat
         self._housekeeping = housekeeping

@@ -17,10 +17,18 @@ Levels = tuple[Decimal, ...]
 
 
 def level_prices(
-    lower: Decimal, upper: Decimal, num: int, mode: GridMode, instrument: Instrument
+    lower: Decimal,
+    upper: Decimal,
+    num: int,
+    mode: GridMode,
+    instrument: Instrument,
+    *,
+    first: int = 0,
 ) -> Levels:
     """Give the level prices, lowest first, each rounded to the tick.
 
+    `first` is the index of the lowest one: with 3, the same formula's levels from `lower` + 3
+    intervals on, so that a grid that moves by an index keeps every level that it already had.
     Errors: ValueError when `lower < upper`, `num >= 2` or distinct levels do not hold.
     """
     if not (lower.is_finite() and upper.is_finite() and 0 < lower < upper):
@@ -32,11 +40,12 @@ def level_prices(
     cells = num - 1
     if mode is GridMode.ARITHMETIC:
         width = upper - lower
-        raw = [lower + width * i / cells for i in range(num)]
+        raw = [lower + width * i / cells for i in range(first, first + num)]
     else:
         growth = (upper / lower).ln() / cells
-        raw = [lower * (growth * i).exp() for i in range(num)]
-        raw[-1] = upper
+        raw = [lower * (growth * i).exp() for i in range(first, first + num)]
+        if 0 <= cells - first < num:
+            raw[cells - first] = upper
     levels = tuple(instrument.round_price(price) for price in raw)
     for below, above in pairwise(levels):
         if below >= above:

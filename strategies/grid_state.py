@@ -2,7 +2,7 @@
 
 State is the quantity held per cell; everything else is derived from it. A slot names the place an
 order serves: `3.e7` the entry of cell 7 in grid version 3, `3.x7` its exit, `k4` the exit of
-carried lot 4, `3.i` the initial entry.
+carried lot 4, `c4` its close at the market, `3.i` the initial entry.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Leg(enum.Enum):
     ENTRY = "entry"
     EXIT = "exit"
     CARRIED = "carried"
+    CLOSING = "closing"
     INITIAL = "initial"
 
 
@@ -57,8 +58,20 @@ class OrderMemo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a trailing grid began: its own bounds then, and the index of its lowest level now."""
+
+    lower: Decimal
+    upper: Decimal
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GridSpec:
-    """A grid in force: its range, its levels and the quantity of one order (base currency)."""
+    """A grid in force: its range, its levels and the quantity of one order (base currency).
+
+    `origin` is None while the grid stands where it was laid out.
+    """
 
     lower: Decimal
     upper: Decimal
@@ -66,6 +79,7 @@ class GridSpec:
     kind: GridType
     quantity: Decimal
     levels: Levels
+    origin: Origin | None = None
     memo: OrderMemo = field(default_factory=OrderMemo, init=False, repr=False, compare=False)
 
     @property
@@ -85,13 +99,17 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """A lot without a cell: it keeps the two levels of its last one, and its close ends it."""
+    """A lot without a cell: it keeps the two levels of its last one, and its close ends it.
+
+    `closing`: it is being closed at the market, by an adjust that gave it up.
+    """
 
     id: int
     side: Side
     lower: Decimal
     upper: Decimal
     lot: Lot
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +183,14 @@ class DesiredOrder:
 
 # Slots
 
-_SLOT = re.compile(r"(?:(?P<version>\d+)\.)?(?P<leg>[exik])(?P<index>\d*)")
-_LEGS = {"e": Leg.ENTRY, "x": Leg.EXIT, "k": Leg.CARRIED, "i": Leg.INITIAL}
+_SLOT = re.compile(r"(?:(?P<version>\d+)\.)?(?P<leg>[exikc])(?P<index>\d*)")
+_LEGS = {
+    "e": Leg.ENTRY,
+    "x": Leg.EXIT,
+    "k": Leg.CARRIED,
+    "c": Leg.CLOSING,
+    "i": Leg.INITIAL,
+}
 
 
 def slot_of(version: int, leg: Leg, index: int = 0) -> str:
@@ -178,6 +202,8 @@ def slot_of(version: int, leg: Leg, index: int = 0) -> str:
             return f"{version}.x{index}"
         case Leg.CARRIED:
             return f"k{index}"
+        case Leg.CLOSING:
+            return f"c{index}"
         case Leg.INITIAL:
             return f"{version}.i"
 

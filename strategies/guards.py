@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.model import Quote, StopBot
+from strategies import moving
 from strategies.boundary import Zone, judge
+from strategies.journal import Book
 
 if TYPE_CHECKING:
     from strategies.engine import Engine
@@ -26,7 +28,15 @@ def judge_boundary(engine: Engine, quote: Quote) -> None:
         return
     levels = engine.book.grid.spec.levels
     tolerance = engine.settings.boundary_tolerance
-    engine.watch = judge(engine.watch, quote.mark, levels[0], levels[-1], tolerance, quote.time)
+    engine.watch = judge(
+        engine.watch,
+        quote.mark,
+        levels[0],
+        levels[-1],
+        tolerance,
+        quote.time,
+        engine.settings.boundary_confirm_s,
+    )
     zone = engine.watch.zone
     if zone is engine.book.zone:
         return
@@ -34,10 +44,20 @@ def judge_boundary(engine: Engine, quote: Quote) -> None:
     if action == "emergency_close":
         if zone is not Zone.INSIDE:
             end_and_close(engine, f"the price is {zone.value} the range")
+    elif moving.is_moving(engine):
+        engine.log("range_left" if zone is not Zone.INSIDE else "range_entered", zone=zone.value)
     elif zone is Zone.INSIDE:
         engine.alert("the price is back inside the range: entries resume")
     else:
         engine.alert(f"the price is {zone.value} the range: entries stop, exits stay")
+
+
+def stops_entries(engine: Engine, book: Book) -> bool:
+    """Tell whether the boundary keeps entries out, for the zone that a book has."""
+    action = engine.settings.boundary_action
+    if action == "none" or book.zone is Zone.INSIDE:
+        return False
+    return bool(engine.move_refused) if moving.is_moving(engine) else True
 
 
 def judge_stops(engine: Engine, quote: Quote) -> None:

@@ -6,6 +6,7 @@ that was lost, bit for bit (I12). Payloads hold JSON types only; decimals travel
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +17,8 @@ from core.errors import IllegalTransition
 from core.model import ZERO, Fill, GridMode, GridType, LotsPolicy, Side
 from strategies.adjust import regrid
 from strategies.boundary import Zone
-from strategies.grid_state import Carried, Cell, GridSpec, GridState, Totals
+from strategies.following import recent_moves, shift
+from strategies.grid_state import Carried, Cell, GridSpec, GridState, Origin, Totals
 from strategies.lots import Lot, Part
 from strategies.perp_grid import (
     add_funding,
@@ -31,21 +33,35 @@ from strategies.perp_grid import (
 Payload = Mapping[str, Any]
 
 
+class Move(enum.Enum):
+    """Who moves the grid: a user or the config file, or the boundary action that is named so."""
+
+    ADJUST = "adjust"
+    TRAIL = "trail"
+    ADJUST_RANGE = "adjust_range"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingAdjust:
-    """An adjust that was accepted and stored, and is being carried out."""
+    """An adjust that was accepted and stored, and is being carried out.
+
+    `step`: by how much a trailing grid's index moves; 0 for every other adjust.
+    """
 
     spec: GridSpec
     lots: LotsPolicy
     fee: Decimal
     lot_minimum: Decimal
+    move: Move = Move.ADJUST
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
     """Everything that outlives a crash. `source` is the config's own range when it was last read.
 
-    `base` is the position that was there before the first seed; it is not ours.
+    `base` is the position that was there before the first seed; it is not ours. `moves` are the
+    times of the grid's own moves (trail, adjust_range) within the hour before the last one.
     """
 
     grid: GridState | None = None
@@ -55,6 +71,7 @@ class Book:
     base: Decimal = ZERO
     seeded_at: datetime | None = None
     source: str = ""
+    moves: tuple[datetime, ...] = ()
 
 
 def apply(book: Book, kind: str, payload: Payload, seq: int, time: datetime) -> Book:
@@ -104,17 +121,24 @@ def apply(book: Book, kind: str, payload: Payload, seq: int, time: datetime) -> 
         case "adjust":
             if book.pending is None:
                 raise IllegalTransition(f"journal entry {seq} applies an adjust that never began")
-            moved = regrid(
-                book.grid,
-                book.pending.spec,
-                Decimal(payload["price"]),
-                book.pending.lots,
-                book.pending.fee,
-                book.pending.lot_minimum,
+            moves = book.moves
+            if book.pending.move is not Move.ADJUST:
+                moves = (*recent_moves(moves, time), time)
+            return replace(
+                book,
+                grid=_moved(book.grid, book.pending, Decimal(payload["price"])),
+                pending=None,
+                zone=Zone(payload.get("zone", Zone.INSIDE.value)),
+                moves=moves,
             )
-            return replace(book, grid=moved, pending=None, zone=Zone.INSIDE)
         case _:
             raise IllegalTransition(f"journal entry {seq} has the unknown kind {kind!r}")
+
+
+def _moved(grid: GridState, pending: PendingAdjust, price: Decimal) -> GridState:
+    if pending.step:
+        return shift(grid, pending.spec, pending.step, price)
+    return regrid(grid, pending.spec, price, pending.lots, pending.fee, pending.lot_minimum)
 
 
 # Entries ----------------------------------------------------------------------------------------
@@ -160,7 +184,19 @@ def encode_spec(spec: GridSpec) -> dict[str, Any]:
         "kind": spec.kind.value,
         "quantity": str(spec.quantity),
         "levels": [str(level) for level in spec.levels],
+        "origin": _encode_origin(spec.origin),
     }
+
+
+def _encode_origin(origin: Origin | None) -> list[Any] | None:
+    return None if origin is None else [str(origin.lower), str(origin.upper), origin.index]
+
+
+def _decode_origin(row: list[Any] | None) -> Origin | None:
+    if row is None:
+        return None
+    lower, upper, index = row
+    return Origin(lower=Decimal(lower), upper=Decimal(upper), index=index)
 
 
 def decode_spec(payload: Payload) -> GridSpec:
@@ -171,6 +207,7 @@ def decode_spec(payload: Payload) -> GridSpec:
         kind=GridType(payload["kind"]),
         quantity=Decimal(payload["quantity"]),
         levels=tuple(Decimal(level) for level in payload["levels"]),
+        origin=_decode_origin(payload.get("origin")),
     )
 
 
@@ -180,6 +217,8 @@ def encode_pending(pending: PendingAdjust) -> dict[str, Any]:
         "lots": pending.lots.value,
         "fee": str(pending.fee),
         "lot_minimum": str(pending.lot_minimum),
+        "move": pending.move.value,
+        "step": pending.step,
     }
 
 
@@ -189,6 +228,8 @@ def decode_pending(payload: Payload) -> PendingAdjust:
         lots=LotsPolicy(payload["lots"]),
         fee=Decimal(payload["fee"]),
         lot_minimum=Decimal(payload["lot_minimum"]),
+        move=Move(payload.get("move", Move.ADJUST.value)),
+        step=payload.get("step", 0),
     )
 
 
@@ -206,6 +247,7 @@ def encode_book(book: Book) -> dict[str, Any]:
         "base": str(book.base),
         "seeded_at": None if book.seeded_at is None else book.seeded_at.isoformat(),
         "source": book.source,
+        "moves": [move.isoformat() for move in book.moves],
     }
 
 
@@ -220,6 +262,7 @@ def decode_book(payload: Payload) -> Book:
         base=Decimal(payload["base"]),
         seeded_at=None if seeded is None else datetime.fromisoformat(seeded),
         source=payload["source"],
+        moves=tuple(datetime.fromisoformat(move) for move in payload.get("moves", ())),
     )
 
 
@@ -232,7 +275,7 @@ def _encode_grid(grid: GridState) -> dict[str, Any]:
         "initial": str(grid.initial),
         "cells": [[cell.side.value, cell.awake, _encode_lot(cell.lot)] for cell in grid.cells],
         "carried": [
-            [c.id, c.side.value, str(c.lower), str(c.upper), _encode_lot(c.lot)]
+            [c.id, c.side.value, str(c.lower), str(c.upper), _encode_lot(c.lot), c.closing]
             for c in grid.carried
         ],
         "totals": {
@@ -266,8 +309,9 @@ def _decode_grid(payload: Payload) -> GridState:
                 lower=Decimal(lower),
                 upper=Decimal(upper),
                 lot=_decode_lot(lot),
+                closing=any(closing),
             )
-            for id_, side, lower, upper, lot in payload["carried"]
+            for id_, side, lower, upper, lot, *closing in payload["carried"]
         ),
         totals=Totals(
             grid=Decimal(totals["grid"]),

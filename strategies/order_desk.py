@@ -21,7 +21,7 @@ from core.errors import (
     RejectReason,
     Retryable,
 )
-from core.model import Fill, Order, OrderRequest, OrderStatus, Side
+from core.model import Fill, Order, OrderRequest, OrderStatus, Side, TimeInForce
 from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
 from strategies.desired import Resting
@@ -317,6 +317,8 @@ class OrderDesk:
         """Take over an order changed by a fill, once that is committed."""
         if order.status.is_terminal:
             self.initial_ended |= is_initial(order.slot)
+            if order.time_in_force is TimeInForce.IOC and order.status is not OrderStatus.FILLED:
+                self.blocked_until[order.slot] = self.clock.monotonic() + LOOK_UP_S
             self._drop(order)
         else:
             self._keep(order)

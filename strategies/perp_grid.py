@@ -130,8 +130,8 @@ def on_fill(state: GridState, fill: Fill, slot: str, seq: int) -> GridState:
     leg, index = place
     if leg is Leg.INITIAL:
         return _spread_initial(state, fill.side, part)
-    if leg is Leg.CARRIED:
-        return _close_carried(state, fill.side, index, part)
+    if leg in (Leg.CARRIED, Leg.CLOSING):
+        return _close_carried(state, fill.side, index, part, at_market=leg is Leg.CLOSING)
     if index >= len(state.cells):
         return _stray(state, fill.side, part)
     cell = state.cells[index]
@@ -158,12 +158,17 @@ def _close(
     return rest, book_interval(closed, side, lower, upper, part.price, own.fee), over
 
 
-def _close_carried(state: GridState, side: Side, id_: int, part: Part) -> GridState:
+def _close_carried(
+    state: GridState, side: Side, id_: int, part: Part, *, at_market: bool
+) -> GridState:
+    """Close a carried lot, by its own exit or, given up by an adjust, at the market: all trend."""
     carried = next((c for c in state.carried if c.id == id_ and c.side is not side), None)
     if carried is None:
         return _stray(state, side, part)
     rest, booked, over = _close(carried.lot, carried.side, carried.lower, carried.upper, part)
-    state = _book(state, booked, cell_closed=not rest)
+    if at_market:
+        booked = replace(booked, grid=ZERO, trend=booked.grid + booked.trend)
+    state = _book(state, booked, cell_closed=not rest and not at_market)
     kept = tuple(
         replace(c, lot=rest) if c.id == id_ else c for c in state.carried if c.id != id_ or rest
     )

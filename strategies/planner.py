@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.model import Side
-from strategies import adjusting, guards, sync
+from strategies import adjusting, guards, moving, sync
 from strategies.boundary import Zone
 from strategies.desired import desired_orders, turning_prices
 from strategies.grid_state import DesiredOrder, Leg
@@ -30,7 +30,10 @@ def plan_and_send(engine: Engine) -> None:
         now = engine.clock.monotonic()
         if engine.stop_request is not None or not engine.synced or now < engine.desk.hold_until:
             return
-        if engine.book.pending is not None and not adjusting.advance(engine):
+        moving.follow(engine)
+        if engine.book.pending is not None:
+            if adjusting.advance(engine):
+                continue  # a trailing grid may be an index further on by now
             # An order's end, a fill or a look-up brings the next look; a hold its own end.
             engine.dirty = engine.clock.monotonic() < engine.desk.hold_until
             break
@@ -72,13 +75,12 @@ def desired(engine: Engine, book: Book) -> tuple[DesiredOrder, ...]:
     assert engine.quote is not None
     assert engine.instrument is not None
     assert book.grid is not None
-    outside = engine.settings.boundary_action != "none" and book.zone is not Zone.INSIDE
     return desired_orders(
         book.grid,
         engine.quote.last,
         engine.instrument,
         max_position=engine.settings.max_position,
-        entries=not (book.paused or outside),
+        entries=not (book.paused or guards.stops_entries(engine, book)),
         resting=engine.desk.resting(),
         slippage_cap=engine.settings.slippage_cap,
     )
@@ -110,7 +112,8 @@ def _find_quiet_range(engine: Engine) -> None:
     grid, quote = engine.book.grid, engine.quote
     assert grid is not None
     assert quote is not None
-    if engine.desk.blocked_until or engine.watch.candidate is not None:
+    follows = moving.is_moving(engine) and engine.book.zone is not Zone.INSIDE
+    if follows or engine.desk.blocked_until or engine.watch.candidate is not None:
         engine.quiet = None
         engine.feed.set_wake_range(None, None)
         return

@@ -16,10 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from core.model import ZERO, Instrument, Order, Side
+from core.model import ZERO, Instrument, Order, Side, TimeInForce
 from strategies.desired import is_passed
 from strategies.grid_state import DesiredOrder, Leg
 from strategies.risk import fits
+
+_SHARING = frozenset({Leg.CARRIED, Leg.CLOSING})
+"""Legs whose orders may share a price and side with another's (I2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,7 @@ def is_initial(slot: str) -> bool:
 
 def is_carried(slot: str) -> bool:
     """Tell from a slot whether its order closes a carried lot, which may share a price (I2)."""
-    return slot.startswith("k")
+    return slot.startswith(("k", "c"))
 
 
 def keeps_place(order: Order, desired: DesiredOrder) -> bool:
@@ -108,8 +111,12 @@ def plan_orders(
     for wish in desired:
         wanted_slots.add(wish.slot)
         rests = working.get(wish.slot)
-        if rests is not None and keeps_place(rests, wish):
-            continue  # it rests where it is wanted, so it meets none of our own (I15)
+        if rests is not None:
+            if keeps_place(rests, wish):
+                continue  # it rests where it is wanted, so it meets none of our own (I15)
+            if wish.time_in_force is TimeInForce.IOC:
+                waiting = True  # it is on its way, with the price of when it left
+                continue
         other = best_buy if wish.side is Side.SELL else best_sell
         want = _inside(wish, other, price, instrument, taken, desired)
         if rests is not None:
@@ -123,7 +130,8 @@ def plan_orders(
         if other is not None and _crosses(want, other):
             waiting = True
             continue
-        if want.leg is not Leg.CARRIED and (want.side, want.price) in taken:
+        shares = want.leg in _SHARING
+        if not shares and (want.side, want.price) in taken:
             waiting = True
             continue
         opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
@@ -133,7 +141,7 @@ def plan_orders(
             waiting = True
             continue
         place.append(want)
-        if want.leg is not Leg.CARRIED:
+        if not shares:
             taken[want.side, want.price] = want.slot
         if opens:
             opening[want.side] += want.quantity
@@ -168,11 +176,11 @@ def _inside(
         return want
     step = -want.side.sign * instrument.tick_size
     at = other + step
-    if want.leg is not Leg.CARRIED:
+    if want.leg not in _SHARING:
         levels = {
             d.price
             for d in desired
-            if d.side is want.side and d.slot != want.slot and d.leg is not Leg.CARRIED
+            if d.side is want.side and d.slot != want.slot and d.leg not in _SHARING
         }
         while at in levels or taken.get((want.side, at), want.slot) != want.slot:
             at += step
@@ -192,6 +200,8 @@ def match_survivors(
     """
     free: dict[tuple[Side, Decimal, bool], list[DesiredOrder]] = {}
     for want in desired:
+        if want.time_in_force is TimeInForce.IOC:
+            continue  # a resting order is none of those that take
         opens = want.leg in (Leg.ENTRY, Leg.INITIAL)
         free.setdefault((want.side, want.price, opens), []).append(want)
     slots: dict[str, str] = {}

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from core.model import GridMode, GridType, Instrument
+from strategies.boundary import CONFIRM_S
 from strategies.grid_math import (
     Levels,
     default_quantity,
@@ -69,6 +70,8 @@ class EngineSettings:
     strategy: str = "perp_grid"
     boundary_action: str = "none"
     boundary_tolerance: Decimal = Decimal("0.001")
+    boundary_confirm_s: float = CONFIRM_S
+    boundary_moves_per_hour: int = 12
     interval_s: float = 60.0
     end_at: datetime | None = None
     slippage_cap: Decimal = Decimal("0.005")

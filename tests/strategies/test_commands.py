@@ -32,7 +32,7 @@ from strategies.grid_state import pnl
 from strategies.settings import GridRequest, build_spec, spec_faults, spec_warnings
 
 D = Decimal
-LONG, NEUTRAL = GridType.LONG, GridType.NEUTRAL
+LONG, NEUTRAL, SHORT = GridType.LONG, GridType.NEUTRAL, GridType.SHORT
 
 
 @pytest.mark.parametrize(
@@ -78,11 +78,55 @@ def test_a_refusal_names_every_reason() -> None:
     assert "the exchange wants at least 90" in result.message
 
 
-def test_close_is_not_done_by_this_version() -> None:
-    """`lots: close` is refused with the way out."""
-    world = World(make_settings(), 105)
-    result = world.adjust(98, lots=LotsPolicy.CLOSE)
-    assert (result.outcome, "carry" in result.message) == (Outcome.INVALID, True)
+def test_lots_without_a_cell_can_be_closed() -> None:
+    """`lots: close` sells at the market what finds no cell, all of it into trend."""
+    world = World(make_settings(kind=LONG), 105)
+    world.go(102)
+    preview = world.adjust(98, 103, 6, lots=LotsPolicy.CLOSE, dry_run=True)
+    assert [lot["upper"] for lot in preview.data["closed"]] == ["104", "105"]
+    assert preview.data["carried"] == []
+    assert "2 lots closed at the market" in preview.message
+    world.asked()
+    assert world.adjust(98, 103, 6, lots=LotsPolicy.CLOSE).outcome is Outcome.DONE
+    requests = world.asked()
+    assert sorted(requests[:2]) == ["cancel SELL 104", "cancel SELL 105"]
+    assert sorted(requests[2:]) == ["BUY 98", "BUY 99", "SELL 102 reduce", "SELL 102 reduce"]
+    assert world.orders() == "BUY 98 99 100 101; SELL 103[c]"
+    assert world.exchange.position == world.grid.position == 1
+    assert (world.pnl.grid, world.pnl.trend) == (D(0), D("-3.0822"))
+    assert world.pnl.total == world.exchange.equity_change
+    assert world.grid.totals.closed_cells == 0
+
+
+def test_a_close_that_finds_no_taker_is_tried_again() -> None:
+    """The answer waits until it is done; nothing is booked before the exchange's fill."""
+    world = World(make_settings(kind=SHORT), 105)
+    world.go(108)
+    world.exchange.ioc_liquidity = D("0.3")
+    ticket = world.post(AdjustGrid(lower=D(107), upper=D(112), grid_num=6, lots=LotsPolicy.CLOSE))
+    world.settle()
+    assert ticket.result is None
+    assert -3 < world.exchange.position < -1
+    world.exchange.ioc_liquidity = None
+    world.settle(patience_s=3)
+    assert ticket.result is not None
+    assert ticket.result.outcome is Outcome.DONE
+    assert world.exchange.position == world.grid.position == -1
+    assert world.pnl.total == world.exchange.equity_change
+
+
+def test_a_close_gives_up_only_what_finds_no_cell() -> None:
+    """A long lot has a cell in a range above the price, a short one has none and is bought back."""
+    world = World(make_settings(98, 104, 4), 103)
+    world.go(100, 99)
+    assert world.adjust(98, 102, 3).outcome is Outcome.DONE
+    world.go(100)
+    assert world.exchange.position == 0
+    assert world.adjust(120, 124, 3, lots=LotsPolicy.CLOSE).outcome is Outcome.DONE
+    assert world.exchange.position == world.grid.position == 1
+    assert world.grid.carried == ()
+    assert world.orders() == "SELL 122[c] 124"
+    assert world.pnl.total == world.exchange.equity_change
 
 
 def test_a_full_position_leaves_no_room_for_an_adjust() -> None:

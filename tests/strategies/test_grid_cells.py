@@ -186,7 +186,7 @@ def test_dormant_cells_wake_at_their_far_level(
 
 def test_slots_are_read_as_they_are_written() -> None:
     """A slot of another version, or of nobody, names no place."""
-    assert [slot_of(3, leg, 7) for leg in Leg] == ["3.e7", "3.x7", "k7", "3.i"]
+    assert [slot_of(3, leg, 7) for leg in Leg] == ["3.e7", "3.x7", "k7", "c7", "3.i"]
     assert parse_slot("3.e7", 3) == (Leg.ENTRY, 7)
     assert parse_slot("k12", 3) == (Leg.CARRIED, 12)
     assert parse_slot("3.i", 3) == (Leg.INITIAL, 0)
