@@ -12,6 +12,7 @@ from core.errors import ExchangeError
 from core.model import CommandResult, Outcome
 from strategies import commands, journal, moving, planner, sync
 from strategies.boundary import Zone, zone_of
+from strategies.grid_state import Leg
 from strategies.journal import PendingAdjust
 from strategies.reconcile import match_survivors
 
@@ -101,10 +102,8 @@ def _abort(engine: Engine, error: ExchangeError) -> None:
 
 def answer_when_done(engine: Engine) -> None:
     """Answer the asker once the new grid is stored and its orders are on the exchange."""
-    book = engine.book
-    if not engine.is_adjusting or book.pending is not None or not engine.desk.is_settled:
+    if not engine.is_adjusting or engine.book.pending is not None or not engine.desk.is_settled:
         return
-    if book.grid is not None and any(carried.closing for carried in book.grid.carried):
-        return  # what was given up is not closed yet
-    if planner.plan(engine).is_empty:
+    is_done = planner.plan(engine).is_empty
+    if is_done and not any(order.leg is Leg.CLOSING for order in engine.last_desired):
         engine.answer_adjust(commands.adjusted(engine))

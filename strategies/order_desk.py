@@ -98,13 +98,17 @@ class OrderDesk:
         return frozenset((order.side, order.price) for order in self.working.values())
 
     def blocked(self, now: float) -> frozenset[str]:
-        """Name the slots that must not be placed now."""
+        """Name the slots that must not be placed now; what has expired is forgotten."""
+        if self.entries_hold_until <= now:
+            self.entries_hold_until = 0.0
         for slot in [slot for slot, until in self.blocked_until.items() if until <= now]:
             del self.blocked_until[slot]
         return frozenset(self.blocked_until)
 
     def has_expired_block(self, now: float) -> bool:
-        """Tell whether a slot may be tried again that could not at the last plan."""
+        """Tell whether a slot, or all entries, may go again that could not at the last plan."""
+        if 0 < self.entries_hold_until <= now:
+            return True
         return any(until <= now for until in self.blocked_until.values())
 
     def next_timer(self) -> float | None:

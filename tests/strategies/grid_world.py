@@ -206,10 +206,10 @@ class World:
     def post(self, command: Command) -> Ticket:
         return self.engine.post_command(command)
 
-    def do(self, command: Command) -> CommandResult:
+    def do(self, command: Command, patience_s: float = 0.0) -> CommandResult:
         """Give a command and wait for its answer."""
         ticket = self.engine.post_command(command)
-        self.settle()
+        self.settle(patience_s)
         assert ticket.result is not None, "not answered"
         return ticket.result
 

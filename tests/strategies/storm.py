@@ -98,10 +98,9 @@ class Storm:
         mode: GridMode = GridMode.ARITHMETIC,
         max_position: str | None = None,
         open_initial: bool = False,
-        calm: bool = False,
+        boundary: str = "none",
     ) -> None:
         self.random = random.Random(seed)
-        self.calm = calm
         self.kind = kind
         dusty = self.random.random() < 0.5
         self.instrument: Instrument = make_instrument(
@@ -122,6 +121,8 @@ class Storm:
             max_position=max_position,
             open_initial=open_initial,
             interval_s=20.0,
+            boundary_action=boundary,
+            boundary_moves_per_hour=self.random.choice((1, 3, 100)),
         )
         self.world = World(
             settings,
@@ -132,6 +133,7 @@ class Storm:
         )
         self.exchange = self.world.exchange
         self.exchange.on_place = self._judge_request
+        self.exchange.on_call = self._burn
         self.exchange.add_foreign(Side.BUY, 1, "hand-1")
         self.world.after_step = self._judge_position
         self.world.boot()
@@ -158,6 +160,7 @@ class Storm:
             faults.clear()
         exchange.before_cancel = None
         exchange.margin_is_short = False
+        exchange.ioc_liquidity = None
         exchange.deliver = _now
         self.store.fuse = None
         exchange.release()
@@ -168,10 +171,15 @@ class Storm:
         self.world.settle(patience_s=3)
         self.check_lull()
 
+    def _burn(self, _: str) -> None:
+        """A process dies between two steps of a request as well as at a write."""
+        self.store.burn()
+
     def _recover(self) -> None:
         self.store.fuse = None
         self.store.recall()
         self.world.restart()
+        self.exchange.on_call = self._burn
 
     def _settle(self) -> None:
         """Let the engine react: fully, or only for a moment."""
@@ -222,8 +230,6 @@ class Storm:
         self._settle()
 
     def _delivery(self) -> None:
-        if self.calm:
-            return
         mode = self.random.choice(("now", "now", "twice", "late", "hidden"))
         self.exchange.deliver = lambda _: mode
 
@@ -232,8 +238,6 @@ class Storm:
         self._settle()
 
     def _fault(self) -> None:
-        if self.calm:
-            return
         roll = self.random.random()
         error = self.random.choice(
             (
@@ -261,8 +265,6 @@ class Storm:
 
     def _race(self) -> None:
         """The next cancel comes too late: the price was there first."""
-        if self.calm:
-            return
         price = self._level()
 
         def race() -> None:
@@ -281,7 +283,7 @@ class Storm:
     def _expire(self) -> None:
         """The exchange ends an order of its own accord."""
         own = [o for o in self.exchange.open if o.client_order_id.startswith(OWN)]
-        if own and not self.calm:
+        if own:
             order = self.exchange.end(self.random.choice(own).client_order_id)
             if self.random.random() < 0.5:
                 self.exchange.tell(order)
@@ -301,7 +303,7 @@ class Storm:
             lower=max(D(90), lower),
             upper=max(D(90), lower) + self.random.choice((8, 10, 16, 20)),
             grid_num=self.random.choice((3, 5, 9)),
-            lots=self.random.choice((LotsPolicy.CARRY, LotsPolicy.REDISTRIBUTE)),
+            lots=self.random.choice(list(LotsPolicy)),
             dry_run=self.random.random() < 0.2,
         )
         before = self.exchange.position
@@ -310,8 +312,36 @@ class Storm:
         self._settle()
         if ticket.result is not None and ticket.result.outcome is Outcome.DONE:
             self.seen_ops["adjusted"] += 1
-            if len(self.exchange.fills) == moved:
+            if len(self.exchange.fills) == moved and command.lots is not LotsPolicy.CLOSE:
                 assert self.exchange.position == before, "I13"
+
+    def _breach(self) -> None:
+        """The price leaves the range and stays away long enough to count."""
+        levels = self.world.grid.spec.levels
+        away = self.random.randint(1, 4)
+        target = levels[-1] + away if self.random.random() < 0.5 else levels[0] - away
+        for _ in self.exchange.walk(max(D(80), target)):
+            self.events += 1
+            self._settle()
+        for _ in range(3):
+            self.world.clock.advance(11)
+            self.exchange.tell(self.exchange.quote())
+            self.events += 1
+            self._settle()
+
+    def _hour(self) -> None:
+        """The hour of the moves is over."""
+        self.world.clock.advance(3600)
+        self.exchange.tell(self.exchange.quote())
+        self._settle()
+
+    def _thin(self) -> None:
+        """What takes finds little, or nothing, from now on."""
+        self.exchange.ioc_liquidity = self.random.choice((None, ZERO, D("0.3"), D("0.1")))
+
+    def _margin(self) -> None:
+        """The account's margin is short for a while."""
+        self.exchange.margin_is_short = self.random.random() < 0.5
 
     def _pause(self) -> None:
         self.world.post(Pause())
@@ -387,6 +417,20 @@ class Storm:
         assert self.kind is not GridType.LONG or position >= 0, position
         assert self.kind is not GridType.SHORT or position <= 0, position
 
+    def _count(self) -> None:
+        """What the strategy did of itself, for the test to see that it was tried."""
+        kinds = Counter(kind for _, kind, _, _ in self.store.events_after(0))
+        self.seen_ops["moved"] += sum(
+            payload["move"] != "adjust"
+            for _, kind, payload, _ in self.store.events_after(0)
+            if kind == "adjust_begin"
+        )
+        self.seen_ops["closed"] += sum(
+            self.opens.get(fill.client_order_id) is False and not fill.is_maker
+            for fill in self.exchange.fills
+        )
+        self.seen_ops["zones"] += kinds["zone"]
+
     def check_lull(self) -> None:
         """Everything is known and done: state, exchange and ledger agree to the last digit."""
         world, exchange = self.world, self.exchange
@@ -418,8 +462,19 @@ class Storm:
             if cell.lot
         ]
         places += [
-            (slot_of(0, Leg.CARRIED, c.id), c.side, c.lower, c.upper, c.lot) for c in grid.carried
+            (slot_of(0, Leg.CARRIED, c.id), c.side, c.lower, c.upper, c.lot)
+            for c in grid.carried
+            if not c.closing
         ]
+        for given_up in (c for c in grid.carried if c.closing):
+            if not self.instrument.is_tradable(quantity_of(given_up.lot), self.exchange.last):
+                continue
+            touch = [
+                o
+                for o in self.world.own()
+                if o.side is given_up.side and o.price == self.exchange.last
+            ]
+            assert touch, f"{given_up} is not closed, and no order of ours stands before it"
         for slot, side, lower, upper, lot in places:
             at = upper if side is Side.BUY else lower
             if not self.instrument.is_tradable(quantity_of(lot), at):
@@ -437,7 +492,8 @@ class Storm:
         limit = world.settings.max_position
         held = max(world.grid.held(Side.BUY), world.grid.held(Side.SELL))
         if limit is None or held < limit:
-            assert world.own(), "I17"
+            # At a level itself both of its orders would take: it is a tick away from having one.
+            assert world.own() or self.exchange.last in spec.levels, "I17"
 
     def _check_journal(self) -> None:
         """I12: the journal folds to the book in memory; a checkpoint brings it back whole."""
@@ -449,6 +505,7 @@ class Storm:
 
     def finish(self) -> None:
         """I9: after a stop none of ours rests, and what is not ours was never touched."""
+        self._count()
         assert self.world.stop() == 0
         assert self.world.own() == []
         assert not self.exchange.orders["hand-1"].status.is_terminal
@@ -472,6 +529,10 @@ WEATHER: dict[str, tuple[int, str]] = {
     "expire": (2, "the exchange ends an order"),
     "funding": (2, "funding is paid"),
     "adjust": (4, "the user moves the grid"),
+    "breach": (2, "the price leaves the range"),
+    "hour": (1, "an hour passes"),
+    "thin": (1, "there is little to take"),
+    "margin": (1, "the margin is short"),
     "pause": (1, "the user pauses"),
     "resume": (3, "the user resumes"),
     "crash": (2, "the process dies"),

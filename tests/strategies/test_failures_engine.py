@@ -581,6 +581,19 @@ def test_failure_32_a_margin_reject_holds_entries_and_never_exits() -> None:
     assert world.orders() == "BUY 102 103; SELL 105[c]"
 
 
+def test_failure_32_entries_come_back_after_an_adjust_in_the_meantime() -> None:
+    """The wait for margin ends by itself although the grid it was for is gone."""
+    world = World(make_settings(), 105)
+    world.exchange.margin_is_short = True
+    assert world.adjust(98, 112, 8).outcome is Outcome.DONE
+    assert world.orders() == "BUY 100 102; SELL 106 108 110"
+    assert world.adjust(97, 113, 9).outcome is Outcome.DONE
+    assert world.own() == []
+    world.exchange.margin_is_short = False
+    world.settle(patience_s=40)
+    assert world.orders() == "BUY 97 99 101 103; SELL 107 109 111 113"
+
+
 def test_failure_19_a_divergence_freezes_entries_until_it_heals() -> None:
     """A hand's trade: entries freeze, exits go on, it is told; when it is undone all goes on."""
     world = World(make_settings(), 105)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 
 import pytest
@@ -18,14 +19,17 @@ from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from storm import WEATHER, Storm, WatchedStore
 
-from core.model import GridMode, GridType, LotsPolicy, Order, Pause, Resume, Side
+from core.errors import OutcomeUnknown, Retryable, StoreError
+from core.model import AdjustGrid, GridMode, GridType, LotsPolicy, Order, Pause, Resume, Side
+from database.db import Database
 from strategies.grid_state import GridState
 
 D = Decimal
 
 
-def run_storms(examples: int, ops: int) -> tuple[int, Counter[str]]:
+def run_storms(examples: int, ops: int, boundary: str | None = None) -> tuple[int, Counter[str]]:
     """Run that many storms; gives the events handled and how often each thing happened."""
+    actions = BOUNDARIES if boundary is None else (boundary,)
     total, happened = 0, Counter[str]()
 
     @settings(max_examples=examples)
@@ -36,12 +40,25 @@ def run_storms(examples: int, ops: int) -> tuple[int, Counter[str]]:
         mode=st.sampled_from(GridMode),
         limit=st.sampled_from((None, "3", "2.5")),
         open_initial=st.booleans(),
+        boundary=st.sampled_from(actions),
     )
     def storm(
-        number: int, kind: GridType, mode: GridMode, limit: str | None, open_initial: bool
+        number: int,
+        kind: GridType,
+        mode: GridMode,
+        limit: str | None,
+        open_initial: bool,
+        boundary: str,
     ) -> None:
         nonlocal total
-        storm = Storm(number, kind=kind, mode=mode, max_position=limit, open_initial=open_initial)
+        storm = Storm(
+            number,
+            kind=kind,
+            mode=mode,
+            max_position=limit,
+            open_initial=open_initial,
+            boundary=boundary,
+        )
         storm.blow(ops)
         storm.finish()
         total += storm.events
@@ -58,13 +75,19 @@ def test_every_invariant_holds_in_a_short_storm() -> None:
     assert set(WEATHER) <= set(happened), "the storm blew from every side"
 
 
+BOUNDARIES = ("none", "stop_only", "trail", "adjust_range")
+
+
 @pytest.mark.slow
-def test_every_invariant_holds_in_a_storm_of_ten_thousand_events() -> None:
-    """The same over more than 10,000 fills, quotes and requests."""
-    events, happened = run_storms(examples=130, ops=80)
-    assert events > 10_000
-    assert happened["adjusted"] > 100
-    assert happened["crash"] > 50
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_every_invariant_holds_in_a_storm(boundary: str) -> None:
+    """The same over more than 25,000 fills, quotes and requests, 100,000 with the others."""
+    events, happened = run_storms(examples=210, ops=90, boundary=boundary)
+    assert events > 25_000
+    assert happened["adjusted"] > 200
+    assert happened["crash"] > 150
+    assert happened["closed"] > 30
+    assert (happened["moved"] > 100) == (boundary in ("trail", "adjust_range"))
 
 
 @pytest.mark.long
@@ -75,48 +98,88 @@ def test_every_invariant_holds_in_a_long_storm() -> None:
     assert events > 800_000
 
 
-# I10: a crash at any write ------------------------------------------------------------------------
+# I10: a fault at any call -------------------------------------------------------------------------
 
-PATH = (102, 106, 103, 109)
+PATH = (102, 106, 103, 109, 101, 107)
 
 
-def live_through(kind: GridType, fuse: int | None) -> tuple[WatchedStore, World, bool]:
-    """A short life with an adjust, a pause and a resume; it dies at write number `fuse`."""
-    store = WatchedStore()
+class FaultyStore(WatchedStore):
+    """A ledger whose n-th write fails, with nothing written, and the process goes on."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with Database.transaction(self):
+            self.burn()
+            yield
+            self.burn()
+
+    def burn(self) -> None:
+        try:
+            super().burn()
+        except CrashError:
+            raise StoreError("the disk is full for a moment") from None
+
+
+def live_through(kind: GridType, fuse: int | None, fault: str = "crash") -> tuple[World, int, bool]:
+    """A short life with an adjust, a pause and a resume, and a fault at step number `fuse`.
+
+    A step is a write of the ledger or one end of a call to the exchange. Gives the world at the
+    end, how many steps there were, and whether the fault came to pass.
+    """
+    store = FaultyStore() if fault == "store" else WatchedStore()
     instrument = make_instrument(lot="0.1")
     grid = make_settings(kind=kind, max_position=4, open_initial=True)
     world = World(grid, 105, instrument=instrument, store=store, boot=False)
-    died = False
+    calls, hit = 0, False
+
+    def on_call(what: str) -> None:
+        nonlocal calls, hit
+        if fault == "crash":
+            store.burn()
+        elif fault == "exchange":
+            calls += 1
+            if calls == fuse:
+                hit = True
+                sends = what in ("place", "placed", "cancel", "canceled")
+                raise OutcomeUnknown("time-out") if sends else Retryable("busy", 0.2)
 
     def do(step: Callable[[], object]) -> None:
-        nonlocal died
+        nonlocal hit
         try:
             step()
-            world.settle(patience_s=3)
+            world.settle(patience_s=4)
         except CrashError:
-            died = True
-            store.fuse = None
+            hit, store.fuse = True, None
             world.restart()
-            world.settle(patience_s=3)
+            world.exchange.on_call = on_call
+            world.settle(patience_s=4)
 
-    store.fuse = fuse
+    world.exchange.on_call = on_call
+    store.fuse = None if fault == "exchange" else fuse
     do(world.boot)
     for price in PATH[:2]:
         for _ in world.exchange.walk(price):
             do(world.settle)
-    do(lambda: world.adjust(98, 108, 6, lots=LotsPolicy.CARRY))
-    do(lambda: world.adjust(98, 108, 6))  # asked twice: the first may have died unheard
-    do(lambda: world.do(Pause()))
-    do(lambda: world.do(Pause()))  # asked twice: the first may have died unheard
+    move = AdjustGrid(lower=Decimal(98), upper=Decimal(108), grid_num=6)
+    for command in (move, move, Pause(), Pause()):  # twice: the first may have died unheard
+        do(lambda command=command: world.do(command, patience_s=4))
     for _ in world.exchange.walk(PATH[2]):
         do(world.settle)
-    do(lambda: world.do(Resume()))
-    do(lambda: world.do(Resume()))
-    for _ in world.exchange.walk(PATH[3]):
-        do(world.settle)
+    for _ in range(2):
+        do(lambda: world.do(Resume(), patience_s=4))
+    for price in PATH[3:]:
+        for _ in world.exchange.walk(price):
+            do(world.settle)
+    world.clock.advance(1)
+    world.exchange.pay_funding("0.0001")
+    do(world.settle)
+    close = AdjustGrid(lower=Decimal(101), upper=Decimal(106), lots=LotsPolicy.CLOSE)
+    for command in (close, close):
+        do(lambda command=command: world.do(command, patience_s=4))
+    hit = hit or (fault == "store" and fuse is not None and store.fuse is None)
     store.fuse = None
-    world.settle(patience_s=3)
-    return store, world, died
+    world.settle(patience_s=4)
+    return world, calls if fault == "exchange" else store.writes, hit
 
 
 def lots_of(grid: GridState) -> list[object]:
@@ -126,32 +189,40 @@ def lots_of(grid: GridState) -> list[object]:
     ]
 
 
-def crash_everywhere(kind: GridType, step: int) -> int:
-    store, calm, died = live_through(kind, None)
-    assert not died
+def fail_everywhere(kind: GridType, step: int, fault: str) -> int:
+    calm, steps, hit = live_through(kind, None, fault)
+    assert not hit
     expected, figures = calm.orders(), calm.pnl
     count = 0
-    for fuse in range(1, store.writes + 1, step):
-        _, world, died = live_through(kind, fuse)
-        assert died, fuse
-        assert world.orders() == expected, f"died at write {fuse}"
-        assert lots_of(world.grid) == lots_of(calm.grid), f"died at write {fuse}"
-        assert world.pnl == figures, f"died at write {fuse}"
+    for fuse in range(1, steps + 1, step):
+        world, _, hit = live_through(kind, fuse, fault)
+        assert hit, fuse
+        assert world.orders() == expected, f"{fault} at step {fuse}"
+        assert lots_of(world.grid) == lots_of(calm.grid), f"{fault} at step {fuse}"
+        assert world.pnl == figures, f"{fault} at step {fuse}"
         assert world.exchange.position == world.grid.position
+        assert not world.engine.frozen
+        ids = [order.client_order_id for order in world.exchange.orders.values()]
+        assert len(ids) == len(set(ids))
         count += 1
     return count
 
 
-def test_a_crash_changes_nothing() -> None:
-    """I10: after a death at a write and a restart, the same orders rest as without it."""
-    assert crash_everywhere(GridType.NEUTRAL, 23) > 8
+FAULTS = ("crash", "store", "exchange")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_changes_nothing(fault: str) -> None:
+    """I10: after a death, a failed write or a failed call, the same orders rest as without it."""
+    assert fail_everywhere(GridType.NEUTRAL, 17, fault) > 4
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", list(GridType), ids=lambda kind: kind.value)
-def test_a_crash_at_every_write_changes_nothing(kind: GridType) -> None:
-    """I10, at each single write: before it, after it, and after its commit."""
-    assert crash_everywhere(kind, 1) > 120
+def test_a_fault_at_every_step_changes_nothing(kind: GridType, fault: str) -> None:
+    """I10, at each single step: a write before, in and after its transaction, a call's two ends."""
+    assert fail_everywhere(kind, 1, fault) > (60 if fault == "exchange" else 150)
 
 
 # The mirror ---------------------------------------------------------------------------------------
