@@ -43,7 +43,7 @@ from core.model import (
 from core.ports import Clock, ExchangeClient, Feed, Store
 from strategies import commands, ending, guards, planner, snapshots, sync
 from strategies.boundary import Watch
-from strategies.grid_state import DesiredOrder, pnl
+from strategies.grid_state import TRIM_SLOT, DesiredOrder, pnl
 from strategies.journal import Book
 from strategies.ledger import Ledger
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
@@ -131,6 +131,7 @@ class Engine:
         self.position: Position | None = None
         self.balance: Balance | None = None
         self.balance_pnl = PnL()  # what the ledger said when `balance` was fetched
+        self.trim: DesiredOrder | None = None  # of a position above the limit, not of a cell
         self.watch = Watch()
         self.alerts: deque[str] = deque(maxlen=20)
         self.synced = False
@@ -420,6 +421,9 @@ class Engine:
             return
         if order is not None:
             self.desk.settle(order)
+            if order.slot == TRIM_SLOT:
+                self.trim = None  # how much is left to trim is the exchange's to say
+                self.desk.wants_position = True
             self._take_price_of(fill)
             self._balance_is_old = True
         else:

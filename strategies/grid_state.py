@@ -193,6 +193,10 @@ _LEGS = {
 }
 
 
+TRIM_SLOT = "trim"
+"""The slot of an order that takes off what a hand's trade has put on above `max_position`."""
+
+
 def slot_of(version: int, leg: Leg, index: int = 0) -> str:
     """Write the slot of a leg; `index` is the cell, or the carried lot's id."""
     match leg:

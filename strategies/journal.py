@@ -22,6 +22,7 @@ from strategies.grid_state import Carried, Cell, GridSpec, GridState, Origin, To
 from strategies.lots import Lot, Part
 from strategies.perp_grid import (
     add_funding,
+    add_trim,
     close_outside,
     end_initial,
     new_grid,
@@ -102,6 +103,8 @@ def apply(book: Book, kind: str, payload: Payload, seq: int, time: datetime) -> 
             )
         case "close":
             return replace(book, grid=close_outside(book.grid, decode_fill(payload), seq))
+        case "trim":
+            return replace(book, grid=add_trim(book.grid, decode_fill(payload)))
         case "settle":
             return replace(book, grid=settle(book.grid, Decimal(payload["price"])))
         case "funding":

@@ -14,7 +14,7 @@ from typing import Any
 from core.model import Fill, FundingPayment, Order
 from core.ports import Store
 from strategies import journal
-from strategies.grid_state import GridState
+from strategies.grid_state import TRIM_SLOT, GridState
 from strategies.journal import Book
 
 CHECKPOINT_EVERY = 500
@@ -24,6 +24,9 @@ RECENT_FILLS = 50
 
 CLOSE_SLOT = "close"
 """The slot of an order that closes the position as a whole; its fills go to trend (GRID.md 6)."""
+
+_KINDS = {CLOSE_SLOT: "close", TRIM_SLOT: "trim"}
+"""The journal's word for a fill that is not of a cell's order."""
 
 
 class Ledger:
@@ -87,7 +90,7 @@ class Ledger:
         Gives False, with nothing changed, when the fill is known.
         """
         slot = "" if order is None else order.slot
-        kind = "close" if order is None or slot == CLOSE_SLOT else "fill"
+        kind = "close" if order is None else _KINDS.get(slot, "fill")
         with self.store.transaction():
             if not self.store.insert_fill(fill, slot):
                 return False

@@ -263,6 +263,20 @@ def close_outside(state: GridState, fill: Fill, seq: int) -> GridState:
     return state if not rest else _stray(state, fill.side, rest[0], count=False)
 
 
+def add_trim(state: GridState, fill: Fill) -> GridState:
+    """Book a fill that took off what was never of this grid: its fee is ours, its lots are not."""
+    totals = state.totals
+    return replace(
+        state,
+        totals=replace(
+            totals,
+            trend=totals.trend - fill.fee,
+            fees=totals.fees + fill.fee,
+            stray_fills=totals.stray_fills + 1,
+        ),
+    )
+
+
 def settle(state: GridState, price: Decimal) -> GridState:
     """Book every lot that is left as closed at `price` (the position is gone), all into trend."""
     totals = state.totals

@@ -54,7 +54,10 @@ def plan(engine: Engine) -> Plan:
     """Say what would be sent now."""
     assert engine.quote is not None
     assert engine.instrument is not None
-    wanted = engine.last_desired = desired(engine, engine.book)
+    wanted = desired(engine, engine.book)
+    if engine.trim is not None:
+        wanted = (engine.trim, *wanted)
+    engine.last_desired = wanted
     now = engine.clock.monotonic()
     blocked = engine.desk.blocked(now)
     if engine.frozen or now < engine.desk.entries_hold_until:

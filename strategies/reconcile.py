@@ -18,7 +18,7 @@ from decimal import Decimal
 
 from core.model import ZERO, Instrument, Order, Side, TimeInForce
 from strategies.desired import is_passed
-from strategies.grid_state import DesiredOrder, Leg
+from strategies.grid_state import TRIM_SLOT, DesiredOrder, Leg
 from strategies.risk import fits
 
 _SHARING = frozenset({Leg.CARRIED, Leg.CLOSING})
@@ -61,8 +61,8 @@ def is_initial(slot: str) -> bool:
 
 
 def is_carried(slot: str) -> bool:
-    """Tell from a slot whether its order closes a carried lot, which may share a price (I2)."""
-    return slot.startswith(("k", "c"))
+    """Tell from a slot whether its order is of no cell, so that it may share a price (I2)."""
+    return slot.startswith(("k", "c")) or slot == TRIM_SLOT
 
 
 def keeps_place(order: Order, desired: DesiredOrder) -> bool:

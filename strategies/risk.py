@@ -20,6 +20,21 @@ def fits(quantity: Decimal, held: Decimal, opening: Decimal, max_position: Decim
     return max_position is None or held + opening + quantity <= max_position
 
 
+def trim_quantity(held: Decimal, ours: Decimal, max_position: Decimal | None) -> Decimal:
+    """Say how much of a position is to be taken off (signed: > 0 sells); 0: nothing.
+
+    `held` is what the exchange has and `ours` what the lots make, both signed and without what was
+    there before. Only what came from outside is ever trimmed, and only above the limit.
+    """
+    foreign = held - ours
+    if max_position is None or foreign * held <= 0:
+        return ZERO
+    excess = min(abs(held) - max_position, abs(foreign))
+    if excess <= 0:
+        return ZERO
+    return excess if held > 0 else -excess
+
+
 def liquidation_price(
     position: Decimal,
     entry: Decimal,

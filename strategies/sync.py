@@ -11,9 +11,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
-from core.model import Order
+from core.model import Order, Side
 from strategies import commands, journal
+from strategies.grid_state import TRIM_SLOT, DesiredOrder, Leg
 from strategies.perp_grid import new_grid
+from strategies.risk import trim_quantity
 from strategies.settings import build_spec
 
 if TYPE_CHECKING:
@@ -128,12 +130,46 @@ def _check_position(engine: Engine) -> None:
             since -= LOST_FILL_WINDOW
         _take_fills(engine, since if "position" in engine.frozen else book.seeded_at)
         engine.position = engine.client.fetch_position(engine.settings.symbol)
+    engine.trim = _trim(engine)
     if engine.position.quantity == _ours(engine):
         engine.thaw("position")
         return
     words = f"the exchange holds {engine.position.quantity}, the ledger {_ours(engine)}"
     engine.freeze("position", f"position mismatch, entries frozen: {words}", words)
     engine.reconcile_within(MISMATCH_RETRY_S)
+
+
+def _trim(engine: Engine) -> DesiredOrder | None:
+    """The order that takes off what a hand's trade has put on above the limit (GRID.md 5).
+
+    Reduce-only and near the touch, never at any price: it is laid anew at each look.
+    """
+    grid, quote, instrument = engine.book.grid, engine.quote, engine.instrument
+    assert grid is not None
+    assert engine.position is not None
+    if quote is None or instrument is None:
+        return None
+    held = engine.position.quantity - engine.book.base
+    excess = trim_quantity(held, grid.position, engine.settings.max_position)
+    quantity = instrument.floor_quantity(abs(excess))
+    side = Side.SELL if excess > 0 else Side.BUY
+    price = quote.ask if side is Side.SELL else quote.bid
+    if not instrument.is_tradable(quantity, price):
+        return None
+    if engine.trim is None:
+        engine.alert(
+            f"the exchange holds {held}, above max_position {engine.settings.max_position}: "
+            f"{side.value} {quantity} reduce-only near {price}"
+        )
+    return DesiredOrder(
+        slot=TRIM_SLOT,
+        leg=Leg.CLOSING,
+        side=side,
+        price=price,
+        quantity=quantity,
+        post_only=False,
+        reduce_only=True,
+    )
 
 
 def _ours(engine: Engine) -> Decimal:

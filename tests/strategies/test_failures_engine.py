@@ -614,6 +614,40 @@ def test_failure_19_a_divergence_freezes_entries_until_it_heals() -> None:
     assert "BUY 104" in world.asked()
 
 
+@pytest.mark.parametrize("side", list(Side), ids=lambda side: side.value)
+def test_failure_08_what_a_hand_puts_on_above_the_limit_is_taken_off(side: Side) -> None:
+    """GRID.md 5: an alert, a reduce-only limit order near the touch, the lots as they were."""
+    world = World(make_settings(max_position=3), 105)
+    world.go(102 if side is Side.BUY else 108)
+    held, lots = world.exchange.position, world.lots()
+    assert abs(held) == 3
+    world.exchange.add_foreign(side, 200 if side is Side.BUY else 50, "hand-9")
+    world.asked()
+    world.exchange.tell(FeedGap(reason="cut"))
+    world.settle(patience_s=6)
+    (request,) = [word for word in world.asked() if word.endswith("reduce")]
+    assert request == f"{side.opposite.value} {world.exchange.last} reduce"
+    assert "above max_position 3" in world.alerts()
+    assert world.exchange.position == world.grid.position == held
+    assert world.lots() == lots
+    assert not world.engine.frozen
+    assert world.engine.trim is None
+    world.restart()
+    assert world.exchange.position == world.grid.position == held
+
+
+def test_failure_08_what_a_hand_puts_on_below_the_limit_is_left_alone() -> None:
+    """It freezes entries and is told; nobody asked for it to be sold."""
+    world = World(make_settings(max_position=5), 105)
+    world.go(104)
+    world.exchange.add_foreign(Side.BUY, 200, "hand-9")
+    world.asked()
+    world.exchange.tell(FeedGap(reason="cut"))
+    world.settle(patience_s=6)
+    assert "position" in world.engine.frozen
+    assert world.asked() == []
+
+
 def test_failure_03_a_cancel_that_finds_nothing_is_looked_up() -> None:
     """NOT_FOUND is a question: the order's own end is read, and the cancel is asked once."""
     world = limited()
