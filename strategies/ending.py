@@ -24,7 +24,8 @@ CANCEL_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 4.0
 """At most 16 s between five rounds: within the 30 s that a supervisor waits before it kills."""
 
-CLOSE_ROUNDS = 3
+CLOSE_ROUNDS = 6
+"""At most 3 s of pauses: a look, a close, its fill, and room for a fault or two."""
 
 
 def shut_down(engine: Engine, request: StopBot) -> int:
@@ -98,29 +99,52 @@ def _retry_after(error: ExchangeError) -> float:
 
 
 def _close_position(engine: Engine) -> None:
-    """Close what we hold with reduce-only orders until the exchange says it is gone."""
+    """Close what we hold with reduce-only orders until the exchange says it is gone.
+
+    The lots that are left are booked as closed only when every fill is in the ledger: a position
+    that is gone because orders filled unheard is theirs to book, not the mark's.
+    """
     engine.position_left = True
-    try:
-        for attempt in range(CLOSE_ROUNDS):
-            if attempt:
-                engine.wait(CANCEL_PAUSE_S * attempt)
-            position = engine.client.fetch_position(engine.settings.symbol)
-            held = position.quantity - engine.book.base
-            if held == 0 or engine.instrument is None:
-                break
-            engine.desk.place([_closing_order(engine, held)])
-            for event in engine.feed.poll():
-                engine.take_event(event)
+    fault = ""
+    for attempt in range(CLOSE_ROUNDS):
+        if attempt:
+            engine.wait(CANCEL_PAUSE_S * attempt)
+        try:
+            if _is_closed(engine, is_last=attempt == CLOSE_ROUNDS - 1):
+                engine.log("position_closed")
+                engine.position_left = False
+                return
+            fault = "" if engine.position is None else f"{engine.position.quantity} is left"
+        except (ExchangeError, StoreError) as error:
+            fault = str(error)
+            engine.log("close_failed", error=fault)
+    engine.alert(f"the position could not be closed: {fault}")
+
+
+def _is_closed(engine: Engine, *, is_last: bool) -> bool:
+    """Take one look and one step; True once the exchange says 0 and the ledger has it booked."""
+    quote, desk = engine.quote, engine.desk
+    if engine.book.grid is None:
+        return True  # no grid was ever laid out: nothing that is held is ours
+    if quote is None or engine.instrument is None:
+        raise Retryable("nothing is known of the market yet")
+    for order in list(desk.by_id.values()):
+        desk.look_up(order)  # a close of unknown outcome is not sent beside another
+    sync.backfill(engine)
+    engine.position = engine.client.fetch_position(engine.settings.symbol)
+    held = engine.position.quantity - engine.book.base
+    if held != 0:
+        if not desk.by_id:
+            desk.place([_closing_order(engine, held)])
             sync.backfill(engine)
-        position = engine.client.fetch_position(engine.settings.symbol)
-        if position.quantity == engine.book.base and engine.quote is not None:
-            engine.record(("settle", {"price": str(engine.quote.mark)}))
-            engine.log("position_closed")
-            engine.position_left = False
-            return
-        engine.alert(f"the position could not be closed: {position.quantity} is left")
-    except (ExchangeError, StoreError) as error:
-        engine.alert(f"the position could not be closed: {error}")
+        return False
+    if sync.lacks_fills(engine) and not is_last:
+        sync.backfill_all(engine)
+        return False
+    if any(True for _ in engine.book.grid.lots()):
+        # What nets to zero is worth the same at any price; a hand's close is not known better.
+        engine.record(("settle", {"price": str(quote.mark)}))
+    return True
 
 
 def _closing_order(engine: Engine, held: Decimal) -> DesiredOrder:

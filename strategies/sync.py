@@ -111,6 +111,17 @@ def backfill(engine: Engine) -> None:
         _take_fills(engine, last - LOST_FILL_WINDOW)
 
 
+def backfill_all(engine: Engine) -> None:
+    """Fetch every fill since the grid began; for a ledger that does not add up. As `backfill`."""
+    _take_fills(engine, engine.book.seeded_at)
+
+
+def lacks_fills(engine: Engine) -> bool:
+    """Tell whether the ledger does not make the position that the exchange has told last."""
+    is_short = engine.position is not None and engine.position.quantity != _ours(engine)
+    return is_short or engine.desk.lacks_fills
+
+
 def _take_fills(engine: Engine, since: datetime | None) -> None:
     for fill in engine.client.fetch_fills(engine.settings.symbol, since):
         engine.take_fill(fill)
@@ -124,7 +135,7 @@ def _check_position(engine: Engine) -> None:
     book = engine.book
     if book.grid is None or engine.position is None:
         return
-    if engine.position.quantity != _ours(engine) or engine.desk.lacks_fills:
+    if lacks_fills(engine):
         since = engine.store.last_fill_time()
         if since is not None:
             since -= LOST_FILL_WINDOW

@@ -9,7 +9,7 @@ from fakes import Fault
 from grid_world import World, make_settings
 
 from core.errors import Retryable
-from core.model import GridType, RunState
+from core.model import GridType, RunState, Side
 from strategies import ending
 
 D = Decimal
@@ -128,3 +128,29 @@ def test_a_long_grid_with_stops_trades_as_one_without() -> None:
     )
     for price in (106, 108, 104, 106, 102):
         assert plain.go(price).orders() == watched.go(price).orders()
+
+
+def test_a_close_before_any_grid_has_nothing_to_close() -> None:
+    """What the account holds beforehand is not ours: it stays, and that is no failure."""
+    world = World(make_settings(trigger=109), 105, boot=False)
+    world.exchange.add_foreign(Side.BUY, 200, "hand-1")
+    world.boot()
+    assert world.book.grid is None
+    assert world.stop(close_positions=True) == 0
+    assert world.exchange.position == 1
+    assert not world.engine.position_left
+
+
+def test_a_position_that_went_unheard_is_booked_by_its_own_fills() -> None:
+    """The exits filled while nothing could be read: the end waits for their fills, not the mark."""
+    world = World(make_settings(kind=GridType.LONG), 105)
+    world.go(102)
+    world.exchange.deliver = lambda _: "hidden"
+    world.exchange.jump(107)
+    world.exchange.outbox.clear()
+    world.exchange.fetch_faults.extend([Retryable("busy", 0.1)] * 8)
+    world.stop(close_positions=True)
+    assert not world.engine.position_left
+    assert world.exchange.position == world.grid.position == 0
+    assert world.grid.totals.closed_cells == 3
+    assert world.pnl.total == world.exchange.equity_change
