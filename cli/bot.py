@@ -256,7 +256,7 @@ class Bot:
                 continue
             match event:
                 case "stop":
-                    engine.post_command(self.process.stop_note())
+                    engine.inbox.post_command(self.process.stop_note())
                 case "hangup":
                     repointer.check()
                 case "died":

@@ -134,7 +134,7 @@ def replay(
     clock.engine = engine
     began = time.perf_counter()
     engine.load()
-    paper.start(engine.post)
+    paper.start(engine.inbox.post)
     start_price = paper.fetch_quote(settings.symbol).last
     while engine.stop_request is None:
         engine.step(0.0)

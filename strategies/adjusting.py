@@ -102,7 +102,11 @@ def _abort(engine: Engine, error: ExchangeError) -> None:
 
 def answer_when_done(engine: Engine) -> None:
     """Answer the asker once the new grid is stored and its orders are on the exchange."""
-    if not engine.is_adjusting or engine.book.pending is not None or not engine.desk.is_settled:
+    if (
+        engine.inbox.adjusting is None
+        or engine.book.pending is not None
+        or not engine.desk.is_settled
+    ):
         return
     is_done = planner.plan(engine).is_empty
     if is_done and not any(order.leg is Leg.CLOSING for order in engine.last_desired):

@@ -50,7 +50,7 @@ def shut_down(engine: Engine, request: StopBot) -> int:
     engine.orders_left = left
     engine.state = RunState.STOPPED
     engine.publish_now()
-    engine.refuse_waiting()
+    engine.inbox.refuse_all()
     return left
 
 

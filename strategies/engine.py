@@ -7,12 +7,10 @@ the end in `ending`; the decisions are `perp_grid`'s and `reconcile`'s.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -22,14 +20,7 @@ from core.model import (
     Balance,
     Command,
     CommandResult,
-    EquitySample,
-    FeedEnd,
-    FeedGap,
-    Fill,
-    FundingPayment,
     Instrument,
-    MarketEvent,
-    Order,
     Outcome,
     Pause,
     PnL,
@@ -41,13 +32,14 @@ from core.model import (
     StopBot,
 )
 from core.ports import Clock, ExchangeClient, Feed, Store
-from strategies import commands, ending, guards, planner, snapshots, sync
+from strategies import commands, ending, events, guards, planner, snapshots, sync
 from strategies.boundary import Watch
-from strategies.grid_state import TRIM_SLOT, DesiredOrder, pnl
+from strategies.equity_curve import EquityCurve
+from strategies.grid_state import DesiredOrder, pnl
+from strategies.inbox import Inbox, Ticket
 from strategies.journal import Book
 from strategies.ledger import Ledger
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
-from strategies.perp_grid import cells_to_wake
 from strategies.settings import EngineSettings
 
 SNAPSHOT_S = 0.2
@@ -60,12 +52,6 @@ IDLE_SNAPSHOT_S = 5.0
 """Seconds between snapshots at least, so that the ages of the checks stay true."""
 
 BEAT_S = 1.0
-EQUITY_S = 60.0
-"""Seconds of market time between two points of the equity curve."""
-
-EQUITY_WALL_S = 0.5
-"""Seconds of wall time between two points at least, however fast the market's own time runs."""
-
 BALANCE_S = 10.0
 """Seconds between two looks at the balance, and only after a fill: margin and what is free."""
 
@@ -76,19 +62,6 @@ SLICE_S = 0.05
 
 POLL_S = 0.1
 """Seconds between two polls of a pulled feed that had nothing left: ten wake-ups a second."""
-
-
-@dataclass(slots=True)
-class Ticket:
-    """A command on its way through the engine, and the place where its asker waits."""
-
-    command: Command
-    done: threading.Event
-    result: CommandResult | None = None
-
-    def answer(self, result: CommandResult) -> None:
-        self.result = result
-        self.done.set()
 
 
 class Engine:
@@ -149,12 +122,12 @@ class Engine:
         self._beat = beat
         self._housekeeping = housekeeping
         self.wait = wait if wait is not None else threading.Event().wait
-        self._inbox: queue.SimpleQueue[Ticket | MarketEvent] = queue.SimpleQueue()
-        self._adjusting: Ticket | None = None
+        self.inbox = Inbox()
+        self.equity = EquityCurve(store, clock)
         self.dirty = True
         self.quiet: tuple[Decimal, Decimal] | None = None
         self.last_desired: tuple[DesiredOrder, ...] = ()  # of the last plan
-        self._trigger_above: bool | None = None
+        self.trigger_above: bool | None = None  # where the first price stood to the trigger
         self._awaits_trigger = False
         self._snapshot_seq = 0
         self.wants_snapshot = True
@@ -166,10 +139,8 @@ class Engine:
         self._next_beat = 0.0
         self._next_reconcile = 0.0
         self._next_balance = 0.0
-        self._balance_is_old = False
+        self.balance_is_old = False
         self._next_housekeeping = clock.monotonic() + HOUSEKEEPING_S
-        self._next_equity: datetime | None = None
-        self._next_equity_at = 0.0
 
     @property
     def book(self) -> Book:
@@ -180,7 +151,7 @@ class Engine:
 
     def submit(self, command: Command, timeout_s: float) -> CommandResult:
         """Hand a command to the engine thread and wait; PENDING when it takes longer than that."""
-        ticket = self.post_command(command)
+        ticket = self.inbox.post_command(command)
         if ticket.done.wait(timeout_s) and ticket.result is not None:
             return ticket.result
         if self.state is RunState.STOPPED:
@@ -189,22 +160,12 @@ class Engine:
             outcome=Outcome.PENDING, message="accepted; it is still being carried out"
         )
 
-    def post_command(self, command: Command) -> Ticket:
-        """Hand a command over without waiting; safe in a signal handler."""
-        ticket = Ticket(command=command, done=threading.Event())
-        self._inbox.put(ticket)
-        return ticket
-
-    def post(self, event: MarketEvent) -> None:
-        """Take a market event from a feed's own thread."""
-        self._inbox.put(event)
-
     # The loop -----------------------------------------------------------------------------------
 
     def run(self) -> StopBot:
         """Trade until told to stop, or until the data or the duration has ended."""
         self.load()
-        self.feed.start(self.post)
+        self.feed.start(self.inbox.post)
         try:
             while self.stop_request is None:
                 self.step(self._timeout())
@@ -218,12 +179,16 @@ class Engine:
         self.ledger.load()
         self.watch = Watch(zone=self.book.zone)
         self.desk.load()
-        self._book_changed()
+        self.book_changed()
 
     def step(self, timeout_s: float) -> None:
         """One turn: wait for something, take it, plan and send what follows from it."""
         try:
-            self._take_messages(timeout_s)
+            for message in self.inbox.messages(timeout_s):
+                if isinstance(message, Ticket):
+                    self._on_ticket(message)
+                else:
+                    events.take(self, message)
             now = self.clock.monotonic()
             if self.stop_request is None and not self.synced and now >= self._retry_at:
                 self._synchronise()
@@ -261,26 +226,26 @@ class Engine:
         """Follow the feed alone, without a request, until the price has reached the trigger."""
         trigger = self.settings.grid.trigger_price
         assert trigger is not None
-        events = self.feed.poll()
-        for event in events:
-            self.take_event(event)
+        told = self.feed.poll()
+        for event in told:
+            events.take(self, event)
         now = self.clock.monotonic()
-        self._retry_at = now if events else now + POLL_S
-        return self.stop_request is None and self.trigger_reached(trigger)
+        self._retry_at = now if told else now + POLL_S
+        return self.stop_request is None and events.trigger_reached(self, trigger)
 
     def _trade(self, now: float) -> None:
         """Handle due market events, one step of the feed at a time, for a slice of time."""
         slice_end = now + SLICE_S
         while self.stop_request is None and self.synced:
-            events = self.feed.poll()
-            for event in events:
-                self.take_event(event)
+            told = self.feed.poll()
+            for event in told:
+                events.take(self, event)
             if self.desk.wants_backfill:
                 sync.backfill(self)
             if self.dirty:
                 planner.plan_and_send(self)
             now = self.clock.monotonic()
-            if not events:
+            if not told:
                 self._poll_at = now + POLL_S
                 break
             if now >= slice_end:
@@ -293,23 +258,8 @@ class Engine:
             sync.reconcile(self)
         if self.desk.has_expired_block(now):
             self.dirty = True
-        if self._balance_is_old and now >= self._next_balance:
+        if self.balance_is_old and now >= self._next_balance:
             sync.refresh_balance(self)
-
-    def _take_messages(self, timeout_s: float) -> None:
-        try:
-            if timeout_s > 0:
-                message = self._inbox.get(timeout=timeout_s)
-            else:
-                message = self._inbox.get_nowait()
-            while True:
-                if isinstance(message, Ticket):
-                    self._on_ticket(message)
-                else:
-                    self.take_event(message)
-                message = self._inbox.get_nowait()
-        except queue.Empty:
-            return
 
     def _timeout(self) -> float:
         """Seconds until the next thing that is due by itself."""
@@ -374,109 +324,23 @@ class Engine:
 
     # Events -------------------------------------------------------------------------------------
 
-    def take_event(self, event: MarketEvent) -> None:
-        """Take one event of the market or the account. Errors: StoreError."""
-        match event:
-            case Quote():
-                self.take_quote(event)
-            case Fill():
-                self.take_fill(event)
-            case Order():
-                self.desk.report(event)
-                self.dirty = True
-            case FundingPayment():
-                self.take_funding(event)
-            case FeedGap():
-                self.log("feed_gap", reason=event.reason)
-                self.synced = False
-            case FeedEnd():
-                self.stop_request = self.stop_request or StopBot(reason=event.reason)
-
-    def take_quote(self, quote: Quote) -> None:
-        """Take a price: cells may wake, the boundary may be crossed. Errors: StoreError."""
-        self.quote = quote
-        self.wants_snapshot = True
-        grid = self.book.grid
-        if grid is None:
-            return
-        self._sample_equity(quote)
-        if self.synced and guards.has_stops(self):
-            guards.judge_stops(self, quote)
-        quiet, watched = self.quiet, self.watch
-        guards.judge_boundary(self, quote)  # by the mark, which moves where the last price is quiet
-        if quiet is not None and quiet[0] < quote.last < quiet[1] and self.watch is watched:
-            return
-        waking = cells_to_wake(grid, quote.last)
-        if waking:
-            self.ledger.record(quote.time, ("wake", {"cells": list(waking)}))
-            self._book_changed()
-        self.dirty = True
-
-    def take_fill(self, fill: Fill) -> None:
-        """Take one fill once, whatever the order and number of its arrivals. Errors: StoreError."""
-        order = self.desk.filled(fill)
-        if order is None and not self._closes_from_outside(fill):
-            return
-        if not self.ledger.take_fill(fill, order):
-            return
-        if order is not None:
-            self.desk.settle(order)
-            if order.slot == TRIM_SLOT:
-                self.trim = None  # how much is left to trim is the exchange's to say
-                self.desk.wants_position = True
-            self._take_price_of(fill)
-            self._balance_is_old = True
-        else:
-            self.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
-        self._book_changed()
-
-    def _take_price_of(self, fill: Fill) -> None:
-        """A fill of a resting order is a trade at its price, often told before the quote is.
-
-        With the price of before, room would go to the next order for that moment (GRID.md P1).
-        """
-        quote = self.quote
-        if quote is not None and fill.is_maker and fill.time >= quote.time:
-            self.take_quote(replace(quote, last=fill.price, time=fill.time))
-
-    def take_funding(self, payment: FundingPayment) -> None:
-        """Book a funding payment, once. Errors: StoreError."""
-        if self.book.grid is not None and self.ledger.take_funding(payment):
-            self.wants_snapshot = True
-
-    def _closes_from_outside(self, fill: Fill) -> bool:
-        """Tell whether a fill without an order of ours changes our lots (a liquidation)."""
-        return self.book.grid is not None and fill.client_order_id.startswith("liquidation")
-
     def record(self, *entries: tuple[str, Mapping[str, Any]], time: datetime | None = None) -> None:
         """Append journal entries and take the book over. Errors: StoreError."""
         self.ledger.record(time or self.clock.now(), *entries)
-        self._book_changed()
+        self.book_changed()
 
     def grid_replaced(self) -> None:
         """Another grid is in force: what was derived from the old one is void."""
         self.watch = Watch(zone=self.book.zone)
-        self._book_changed()
+        self.book_changed()
 
-    def _book_changed(self) -> None:
+    def book_changed(self) -> None:
+        """The book has moved on: a new plan, and a snapshot before long."""
         self.quiet = None
         self.dirty = True
         self.publish_soon()
 
-    def trigger_reached(self, trigger: Decimal) -> bool:
-        """Tell whether the price has reached the trigger since the first look at it."""
-        assert self.quote is not None
-        is_above = self.quote.last > trigger
-        if self._trigger_above is None:
-            self._trigger_above = is_above
-        return self.quote.last == trigger or is_above is not self._trigger_above
-
     # Commands -----------------------------------------------------------------------------------
-
-    @property
-    def is_adjusting(self) -> bool:
-        """Whether somebody waits for the end of an adjust."""
-        return self._adjusting is not None
 
     def _on_ticket(self, ticket: Ticket) -> None:
         try:
@@ -492,7 +356,7 @@ class Engine:
                 case AdjustGrid():
                     begun = commands.begin_adjust(self, ticket.command)
                     if begun is None:
-                        self._adjusting = ticket
+                        self.inbox.adjusting = ticket
                         self.adjust_touched = False
                         return
                     result = begun
@@ -507,23 +371,10 @@ class Engine:
 
     def answer_adjust(self, result: CommandResult) -> None:
         """Answer who waits for an adjust, with a snapshot that already shows its result."""
-        ticket, self._adjusting = self._adjusting, None
+        ticket, self.inbox.adjusting = self.inbox.adjusting, None
         self.publish_now()
         if ticket is not None:
             ticket.answer(result)
-
-    def refuse_waiting(self) -> None:
-        """Answer everybody who still waits: the bot is at its end."""
-        tickets = [self._adjusting] if self._adjusting else []
-        while True:
-            try:
-                message = self._inbox.get_nowait()
-            except queue.Empty:
-                break
-            if isinstance(message, Ticket):
-                tickets.append(message)
-        for ticket in tickets:
-            ticket.answer(CommandResult(outcome=Outcome.NOT_RUNNING, message="the bot is stopping"))
 
     # Trouble ------------------------------------------------------------------------------------
 
@@ -572,7 +423,7 @@ class Engine:
     def balance_fetched(self) -> None:
         """`balance` is the exchange's word of this moment."""
         self.balance_pnl = self.figures()
-        self._balance_is_old = False
+        self.balance_is_old = False
         self._next_balance = self.clock.monotonic() + BALANCE_S
 
     def reconcile_within(self, seconds: float) -> None:
@@ -585,22 +436,3 @@ class Engine:
         """Give the accounting at the present mark price."""
         grid, quote = self.book.grid, self.quote
         return PnL() if grid is None else pnl(grid, None if quote is None else quote.mark)
-
-    def _sample_equity(self, quote: Quote) -> None:
-        if self._next_equity is not None and quote.time < self._next_equity:
-            return
-        grid, now = self.book.grid, self.clock.monotonic()
-        if grid is None or now < self._next_equity_at:
-            return  # a replay at full speed: the curve has enough points
-        self._next_equity_at = now + EQUITY_WALL_S
-        self._next_equity = quote.time + timedelta(seconds=EQUITY_S)
-        figures = pnl(grid, quote.mark)
-        self.store.insert_equity(
-            EquitySample(
-                time=quote.time,
-                price=quote.last,
-                position=grid.position,
-                pnl=figures,
-                equity=figures.total,
-            )
-        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
 from core.model import Order, Side
-from strategies import commands, journal
+from strategies import commands, events, journal
 from strategies.grid_state import TRIM_SLOT, DesiredOrder, Leg
 from strategies.perp_grid import new_grid
 from strategies.risk import trim_quantity
@@ -39,7 +39,7 @@ def synchronise(engine: Engine) -> bool:
         engine.load()  # what could not be written is not there: take up from what is
     if engine.instrument is None:
         engine.instrument = engine.client.fetch_instrument(engine.settings.symbol)
-    engine.take_quote(engine.client.fetch_quote(engine.settings.symbol))
+    events.take_quote(engine, engine.client.fetch_quote(engine.settings.symbol))
     reconcile(engine)
     if engine.book.grid is None and not _seed(engine):
         return False
@@ -65,7 +65,7 @@ def reconcile(engine: Engine) -> None:
     for order in open_now.values():
         _end_stray(engine, order)
     for payment in engine.client.fetch_funding(symbol, engine.store.last_funding_time()):
-        engine.take_funding(payment)
+        events.take_funding(engine, payment)
     engine.position = engine.client.fetch_position(symbol)
     engine.balance = engine.client.fetch_balance()
     engine.reconciled()
@@ -124,7 +124,7 @@ def lacks_fills(engine: Engine) -> bool:
 
 def _take_fills(engine: Engine, since: datetime | None) -> None:
     for fill in engine.client.fetch_fills(engine.settings.symbol, since):
-        engine.take_fill(fill)
+        events.take_fill(engine, fill)
 
 
 def _check_position(engine: Engine) -> None:
@@ -194,7 +194,8 @@ def _seed(engine: Engine) -> bool:
     assert quote is not None
     assert instrument is not None
     request, price = engine.settings.grid, quote.last
-    if request.trigger_price is not None and not engine.trigger_reached(request.trigger_price):
+    trigger = request.trigger_price
+    if trigger is not None and not events.trigger_reached(engine, trigger):
         return False
     try:
         spec = build_spec(request, price, instrument)

@@ -30,8 +30,9 @@ from core.model import (
 from core.ports import Store
 from database.db import Database
 from strategies import ending
-from strategies.engine import Engine, Ticket
+from strategies.engine import Engine
 from strategies.grid_state import GridState, pnl
+from strategies.inbox import Ticket
 from strategies.journal import Book
 from strategies.settings import EngineSettings, GridRequest
 
@@ -143,7 +144,7 @@ class World:
     def boot(self) -> World:
         """Start the engine and let it come to rest."""
         self.engine.load()
-        self.exchange.start(self.engine.post)
+        self.exchange.start(self.engine.inbox.post)
         return self.settle()
 
     def crash(self) -> None:
@@ -162,7 +163,7 @@ class World:
     def stop(self, **options: Any) -> int:
         """Stop as `Engine.run` does at its end; gives the orders that may be left."""
         request = StopBot(**options)
-        ticket = self.engine.post_command(request)
+        ticket = self.engine.inbox.post_command(request)
         self.engine.step(0.0)
         assert ticket.result is not None
         assert self.engine.stop_request is not None
@@ -204,11 +205,11 @@ class World:
         return self.settle()
 
     def post(self, command: Command) -> Ticket:
-        return self.engine.post_command(command)
+        return self.engine.inbox.post_command(command)
 
     def do(self, command: Command, patience_s: float = 0.0) -> CommandResult:
         """Give a command and wait for its answer."""
-        ticket = self.engine.post_command(command)
+        ticket = self.engine.inbox.post_command(command)
         self.settle(patience_s)
         assert ticket.result is not None, "not answered"
         return ticket.result

@@ -370,7 +370,7 @@ def test_failure_20_a_stray_that_will_not_go_keeps_the_grid_from_starting() -> N
     world.crash()
     world.engine = world._new_engine()
     world.engine.load()
-    world.exchange.start(world.engine.post)
+    world.exchange.start(world.engine.inbox.post)
     world.step()
     assert all(word.startswith("cancel") for word in world.asked())
     world.settle(patience_s=5)

@@ -70,7 +70,7 @@ export function Adjust({ grid, isEnabled }) {
 function Plan({ answer }) {
   const { body: told, status, isPreview } = answer;
   const kind = !told.success ? "bad" : status === 202 ? "warn" : isPreview ? "note" : "good";
-  const lists = ["kept", "cancelled", "placed", "carried"].filter((name) => told[name] !== undefined);
+  const lists = ["kept", "cancelled", "placed", "carried", "closed"].filter((name) => told[name] !== undefined);
   return html`
     <div class="plan" id="plan" aria-live="polite">
       <p class=${`banner ${kind}`}>${told.message}</p>
