@@ -6,79 +6,75 @@ means a new look: the candidate grid is derived anew each time. Engine thread on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from core.errors import ExchangeError
 from core.model import CommandResult, Outcome
-from strategies import commands, journal, moving, planner, sync
+from strategies import commands, journal, moving, planning, sync
 from strategies.boundary import Zone, zone_of
 from strategies.grid_state import Leg
 from strategies.journal import PendingAdjust
 from strategies.reconcile import match_survivors
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
+from strategies.session import Session
 
 ROUNDS = 8
 """Looks in one go: a cancel that answers at once needs two, a lost race one more."""
 
 
-def advance(engine: Engine) -> bool:
+def advance(session: Session) -> bool:
     """Bring a pending adjust forward; True when no adjust is pending any more."""
     for _ in range(ROUNDS):
-        if engine.book.pending is None:
+        if session.book.pending is None:
             return True
-        quote = engine.quote
+        quote = session.quote
         assert quote is not None
-        terms = _terms(engine, engine.book.pending)
-        candidate = journal.apply(engine.book, "adjust", terms, 0, quote.time)
+        terms = _terms(session, session.book.pending)
+        candidate = journal.apply(session.book, "adjust", terms, 0, quote.time)
         slots, lost = match_survivors(
-            planner.desired(engine, candidate), engine.desk.working.values()
+            planning.desired(session, candidate), session.desk.working.values()
         )
         if not lost:
-            _commit(engine, terms, slots)
+            _commit(session, terms, slots)
             return True
-        fresh = [o for o in lost if o.client_order_id not in engine.desk.cancelling]
+        fresh = [o for o in lost if o.client_order_id not in session.desk.cancelling]
         if not fresh:
             return False  # awaiting the ends of what was asked for
-        is_first = not engine.desk.cancelling and not engine.adjust_touched
-        faults = engine.desk.cancel(fresh)
-        if is_first and len(faults) == len(fresh) and not engine.desk.cancelling:
-            _abort(engine, faults[0])
+        is_first = not session.desk.cancelling and not session.adjust_touched
+        faults = session.desk.cancel(fresh)
+        if is_first and len(faults) == len(fresh) and not session.desk.cancelling:
+            _abort(session, faults[0])
             return True
-        engine.adjust_touched = True
-        if engine.desk.wants_backfill:
-            sync.backfill(engine)
+        session.adjust_touched = True
+        if session.desk.wants_backfill:
+            sync.backfill(session)
     return False
 
 
-def _terms(engine: Engine, pending: PendingAdjust) -> dict[str, str]:
+def _terms(session: Session, pending: PendingAdjust) -> dict[str, str]:
     """The price of this moment, and the zone it has in the new range, for the journal.
 
     A trailing grid that is still behind stays outside, so that the next index follows at once.
     """
-    quote = engine.quote
+    quote = session.quote
     assert quote is not None
     levels, zone = pending.spec.levels, Zone.INSIDE
     if pending.step:
-        tolerance = engine.settings.boundary_tolerance
+        tolerance = session.settings.boundary_tolerance
         zone = zone_of(Zone.INSIDE, quote.mark, levels[0], levels[-1], tolerance)
     return {"price": str(quote.last), "zone": zone.value}
 
 
-def _commit(engine: Engine, terms: dict[str, str], slots: dict[str, str]) -> None:
+def _commit(session: Session, terms: dict[str, str], slots: dict[str, str]) -> None:
     """Put the new grid in force: the journal entry and the survivors' slots in one transaction."""
-    ledger, quote = engine.ledger, engine.quote
+    ledger, quote = session.ledger, session.quote
     assert quote is not None
-    with engine.store.transaction():
+    with session.store.transaction():
         book = ledger.write(ledger.book, "adjust", terms, quote.time)
-        engine.desk.reslot(slots)
-    engine.desk.resloted(slots)
+        session.desk.reslot(slots)
+    session.desk.resloted(slots)
     ledger.take(book)
-    engine.grid_replaced()
+    session.grid_replaced()
     grid = ledger.grid
     assert grid is not None
-    engine.log(
+    session.log(
         "grid_adjusted",
         lower=grid.spec.lower,
         upper=grid.spec.upper,
@@ -88,11 +84,11 @@ def _commit(engine: Engine, terms: dict[str, str], slots: dict[str, str]) -> Non
     )
 
 
-def _abort(engine: Engine, error: ExchangeError) -> None:
+def _abort(session: Session, error: ExchangeError) -> None:
     """The exchange refused before anything was cancelled: the old grid stands."""
-    engine.record(("adjust_abort", {"reason": str(error)[:200]}))
-    moving.aborted(engine)
-    engine.answer_adjust(
+    session.record(("adjust_abort", {"reason": str(error)[:200]}))
+    moving.aborted(session)
+    session.answer_adjust(
         CommandResult(
             outcome=Outcome.REFUSED,
             message=f"the exchange refused to cancel orders, the old grid stands: {error}",
@@ -100,14 +96,14 @@ def _abort(engine: Engine, error: ExchangeError) -> None:
     )
 
 
-def answer_when_done(engine: Engine) -> None:
+def answer_when_done(session: Session) -> None:
     """Answer the asker once the new grid is stored and its orders are on the exchange."""
     if (
-        engine.inbox.adjusting is None
-        or engine.book.pending is not None
-        or not engine.desk.is_settled
+        session.inbox.adjusting is None
+        or session.book.pending is not None
+        or not session.desk.is_settled
     ):
         return
-    is_done = planner.plan(engine).is_empty
-    if is_done and not any(order.leg is Leg.CLOSING for order in engine.last_desired):
-        engine.answer_adjust(commands.adjusted(engine))
+    is_done = planning.plan(session).is_empty
+    if is_done and not any(order.leg is Leg.CLOSING for order in session.last_desired):
+        session.answer_adjust(commands.adjusted(session))

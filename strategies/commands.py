@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
 from core.model import (
@@ -21,7 +20,7 @@ from core.model import (
     RunState,
     Side,
 )
-from strategies import journal, planner
+from strategies import journal, planning
 from strategies.adjust import same_grid
 from strategies.desired import desired_orders
 from strategies.grid_math import level_prices, plain
@@ -30,41 +29,39 @@ from strategies.journal import Book, PendingAdjust
 from strategies.lots import quantity_of
 from strategies.reconcile import match_survivors
 from strategies.risk import WorstCase, liquidation_faults, worst_case
+from strategies.session import Session
 from strategies.settings import build_spec, spec_faults, spec_warnings
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
 
 MAX_LEVELS = 1000
 """As in a config file: more would neither fit an exchange's order limit nor a page."""
 
 
-def pause(engine: Engine, *, paused: bool) -> CommandResult:
+def pause(session: Session, *, paused: bool) -> CommandResult:
     """Stop or resume entries; a repeat changes nothing."""
-    if engine.state not in (RunState.RUNNING, RunState.PAUSED):
-        return _not_running(engine)
-    if engine.book.paused != paused:
-        engine.record(("pause" if paused else "resume", {}))
-        engine.state = RunState.PAUSED if paused else RunState.RUNNING
+    if session.state not in (RunState.RUNNING, RunState.PAUSED):
+        return _not_running(session)
+    if session.book.paused != paused:
+        session.record(("pause" if paused else "resume", {}))
+        session.state = RunState.PAUSED if paused else RunState.RUNNING
     words = "entries are paused, exits stay" if paused else "entries are on"
     return CommandResult(outcome=Outcome.DONE, message=words, data={"paused": paused})
 
 
-def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
+def begin_adjust(session: Session, command: AdjustGrid) -> CommandResult | None:
     """Validate, then store the plan; None: it is under way and is answered when it is done."""
-    grid = engine.book.grid
-    if engine.state not in (RunState.RUNNING, RunState.PAUSED) or grid is None:
-        return _not_running(engine)
-    if engine.book.pending is not None:
+    grid = session.book.grid
+    if session.state not in (RunState.RUNNING, RunState.PAUSED) or grid is None:
+        return _not_running(session)
+    if session.book.pending is not None:
         return CommandResult(
             outcome=Outcome.NOT_RUNNING, message="another adjust is being carried out; ask again"
         )
-    if not engine.synced or engine.frozen or engine.instrument is None:
-        reasons = "; ".join(engine.frozen.values()) or "not synchronised with the exchange"
+    if not session.synced or session.frozen or session.instrument is None:
+        reasons = "; ".join(session.frozen.values()) or "not synchronised with the exchange"
         return CommandResult(outcome=Outcome.NOT_RUNNING, message=f"not now: {reasons}")
     if command.lower is None and command.upper is None and command.grid_num is None:
         return _invalid("nothing to adjust: give grid_lower_price, grid_upper_price or grid_num")
-    spec, faults = _adjusted_spec(engine, grid.spec, command)
+    spec, faults = _adjusted_spec(session, grid.spec, command)
     if spec is None:
         return _invalid("; ".join(faults))
     if same_grid(spec, grid.spec):
@@ -72,45 +69,45 @@ def begin_adjust(engine: Engine, command: AdjustGrid) -> CommandResult | None:
     pending = PendingAdjust(
         spec=spec,
         lots=command.lots,
-        fee=engine.instrument.maker_fee,
-        lot_minimum=lot_minimum(spec, engine.instrument),
+        fee=session.instrument.maker_fee,
+        lot_minimum=lot_minimum(spec, session.instrument),
     )
-    candidate = applied(engine, pending)
-    faults = candidate_faults(engine, candidate)
+    candidate = applied(session, pending)
+    faults = candidate_faults(session, candidate)
     if faults:
         return _invalid("; ".join(faults))
     if command.dry_run:
-        return _preview(engine, spec, candidate)
-    engine.record(("adjust_begin", journal.encode_pending(pending)))
+        return _preview(session, spec, candidate)
+    session.record(("adjust_begin", journal.encode_pending(pending)))
     return None
 
 
-def candidate_faults(engine: Engine, candidate: Book) -> tuple[str, ...]:
+def candidate_faults(session: Session, candidate: Book) -> tuple[str, ...]:
     """Name why a grid that could be laid out must not be: no room to open, or a liquidation."""
     grid = grid_of(candidate)
-    wanted = planner.desired(engine, candidate)
+    wanted = planning.desired(session, candidate)
     room = any(order.leg is Leg.ENTRY for order in wanted)
     is_full = all(cell.lot for cell in grid.cells)  # its exits open it again
-    if not room and not is_full and not engine.book.paused:
+    if not room and not is_full and not session.book.paused:
         words = (
             f"no opening order would be possible in {plain(grid.spec.lower)} to "
-            f"{plain(grid.spec.upper)} at the price {plain(_price(engine))} and max_position "
-            f"{engine.settings.max_position}; choose a range that leaves room"
+            f"{plain(grid.spec.upper)} at the price {plain(_price(session))} and max_position "
+            f"{session.settings.max_position}; choose a range that leaves room"
         )
         return (words,)
-    if engine.settings.allow_liquidation_in_range:
+    if session.settings.allow_liquidation_in_range:
         return ()
-    return liquidation_faults_of(engine, grid)
+    return liquidation_faults_of(session, grid)
 
 
-def adjust_to_config(engine: Engine) -> str:
+def adjust_to_config(session: Session) -> str:
     """Start an adjust to the config file's own range. Errors: ConfigError; nothing changed then."""
-    grid, instrument, quote = engine.book.grid, engine.instrument, engine.quote
+    grid, instrument, quote = session.book.grid, session.instrument, session.quote
     assert grid is not None
     assert instrument is not None
     assert quote is not None
     try:
-        spec = build_spec(engine.settings.grid, quote.last, instrument)
+        spec = build_spec(session.settings.grid, quote.last, instrument)
     except ValueError as error:
         raise ConfigError(f"strategy_config: {error}") from error
     sides = {side for side, _ in grid.lots()}
@@ -120,9 +117,9 @@ def adjust_to_config(engine: Engine) -> str:
             f"strategy_config.grid_type: was {spec.kind.value}, but lots of the other side are "
             "open; close them first or keep the grid_type"
         )
-    source = {"source": engine.settings.grid.fingerprint()}
+    source = {"source": session.settings.grid.fingerprint()}
     if same_grid(spec, grid.spec):
-        engine.record(("source", source))
+        session.record(("source", source))
         return "the same grid"
     pending = PendingAdjust(
         spec=spec,
@@ -130,29 +127,29 @@ def adjust_to_config(engine: Engine) -> str:
         fee=instrument.maker_fee,
         lot_minimum=lot_minimum(spec, instrument),
     )
-    engine.record(("source", source), ("adjust_begin", journal.encode_pending(pending)))
+    session.record(("source", source), ("adjust_begin", journal.encode_pending(pending)))
     return "adjusting"
 
 
-def adjusted(engine: Engine) -> CommandResult:
+def adjusted(session: Session) -> CommandResult:
     """Answer for an adjust that is stored and whose orders rest on the exchange."""
-    grid = engine.book.grid
+    grid = session.book.grid
     assert grid is not None
-    orders = len(engine.desk.working)
+    orders = len(session.desk.working)
     return _done(grid.spec, f"the grid was moved; {orders} orders rest on the exchange")
 
 
 def _adjusted_spec(
-    engine: Engine, now: GridSpec, command: AdjustGrid
+    session: Session, now: GridSpec, command: AdjustGrid
 ) -> tuple[GridSpec | None, tuple[str, ...]]:
-    assert engine.instrument is not None
+    assert session.instrument is not None
     lower = now.lower if command.lower is None else command.lower
     upper = now.upper if command.upper is None else command.upper
     num = now.num if command.grid_num is None else command.grid_num
     if num > MAX_LEVELS:
         return None, (f"grid_num was {num}, expected at most {MAX_LEVELS}",)
     try:
-        levels = level_prices(lower, upper, num, now.mode, engine.instrument)
+        levels = level_prices(lower, upper, num, now.mode, session.instrument)
     except ValueError as error:
         return None, (str(error),)
     spec = GridSpec(
@@ -163,7 +160,7 @@ def _adjusted_spec(
         quantity=now.quantity,
         levels=levels,
     )
-    faults = spec_faults(spec, engine.settings.max_position, engine.instrument)
+    faults = spec_faults(spec, session.settings.max_position, session.instrument)
     return (None, faults) if faults else (spec, ())
 
 
@@ -172,21 +169,21 @@ def lot_minimum(spec: GridSpec, instrument: Instrument) -> Decimal:
     return max(instrument.min_quantity, instrument.min_notional / spec.levels[0])
 
 
-def worst_case_of(engine: Engine, grid: GridState) -> WorstCase:
+def worst_case_of(session: Session, grid: GridState) -> WorstCase:
     """Find where a grid's orders could lead to liquidation, with all of the balance as margin."""
-    assert engine.instrument is not None
-    assert engine.quote is not None
+    assert session.instrument is not None
+    assert session.quote is not None
     wanted = desired_orders(
-        grid, engine.quote.last, engine.instrument, max_position=engine.settings.max_position
+        grid, session.quote.last, session.instrument, max_position=session.settings.max_position
     )
-    margin = ZERO if engine.balance is None else engine.balance.wallet
-    return worst_case(grid.position, entry_price(grid), margin, wanted, engine.instrument)
+    margin = ZERO if session.balance is None else session.balance.wallet
+    return worst_case(grid.position, entry_price(grid), margin, wanted, session.instrument)
 
 
-def liquidation_faults_of(engine: Engine, grid: GridState) -> tuple[str, ...]:
+def liquidation_faults_of(session: Session, grid: GridState) -> tuple[str, ...]:
     """Say whether a grid could be liquidated inside its own range."""
     levels = grid.spec.levels
-    return liquidation_faults(worst_case_of(engine, grid), levels[0], levels[-1])
+    return liquidation_faults(worst_case_of(session, grid), levels[0], levels[-1])
 
 
 def grid_of(book: Book) -> GridState:
@@ -195,25 +192,25 @@ def grid_of(book: Book) -> GridState:
     return book.grid
 
 
-def applied(engine: Engine, pending: PendingAdjust) -> Book:
+def applied(session: Session, pending: PendingAdjust) -> Book:
     """Give the book as the adjust would leave it at the present price."""
-    now = engine.clock.now()
-    book = journal.apply(engine.book, "adjust_begin", journal.encode_pending(pending), 0, now)
-    return journal.apply(book, "adjust", {"price": str(_price(engine))}, 0, now)
+    now = session.clock.now()
+    book = journal.apply(session.book, "adjust_begin", journal.encode_pending(pending), 0, now)
+    return journal.apply(book, "adjust", {"price": str(_price(session))}, 0, now)
 
 
-def _price(engine: Engine) -> Decimal:
-    assert engine.quote is not None
-    return engine.quote.last
+def _price(session: Session) -> Decimal:
+    assert session.quote is not None
+    return session.quote.last
 
 
-def _preview(engine: Engine, spec: GridSpec, candidate: Book) -> CommandResult:
+def _preview(session: Session, spec: GridSpec, candidate: Book) -> CommandResult:
     """Say what an adjust would do, in orders and lots, without doing it."""
-    assert engine.instrument is not None
+    assert session.instrument is not None
     assert candidate.grid is not None
-    wanted = planner.desired(engine, candidate)
-    worst = worst_case_of(engine, candidate.grid)
-    working = list(engine.desk.working.values())
+    wanted = planning.desired(session, candidate)
+    worst = worst_case_of(session, candidate.grid)
+    working = list(session.desk.working.values())
     slots, lost = match_survivors(wanted, working)
     kept = [order for order in working if order.client_order_id in slots]
     used = set(slots.values())
@@ -247,10 +244,10 @@ def _preview(engine: Engine, spec: GridSpec, candidate: Book) -> CommandResult:
             "closed": [_lot_words(carried) for carried in closed],
             "position": plain(grid.position),
             "worst_case": {
-                "falling": _price_or_none(worst.falling, engine.instrument),
-                "rising": _price_or_none(worst.rising, engine.instrument),
+                "falling": _price_or_none(worst.falling, session.instrument),
+                "rising": _price_or_none(worst.rising, session.instrument),
             },
-            "warnings": list(spec_warnings(spec.levels, engine.instrument)),
+            "warnings": list(spec_warnings(spec.levels, session.instrument)),
         },
     )
 
@@ -297,7 +294,7 @@ def _invalid(message: str) -> CommandResult:
     return CommandResult(outcome=Outcome.INVALID, message=message)
 
 
-def _not_running(engine: Engine) -> CommandResult:
+def _not_running(session: Session) -> CommandResult:
     return CommandResult(
-        outcome=Outcome.NOT_RUNNING, message=f"the bot is {engine.state.value}, not running"
+        outcome=Outcome.NOT_RUNNING, message=f"the bot is {session.state.value}, not running"
     )

@@ -7,7 +7,6 @@ that the user asked for.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from core.errors import AuthError, ExchangeError, Retryable, StoreError
 from core.model import Order, RunState, Side, StopBot, TimeInForce
@@ -15,9 +14,7 @@ from strategies import sync
 from strategies.desired import taking_price
 from strategies.grid_state import DesiredOrder, Leg
 from strategies.ledger import CLOSE_SLOT
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
+from strategies.session import Session
 
 CANCEL_ROUNDS = 5
 CANCEL_PAUSE_S = 0.2
@@ -28,67 +25,67 @@ CLOSE_ROUNDS = 6
 """At most 3 s of pauses: a look, a close, its fill, and room for a fault or two."""
 
 
-def shut_down(engine: Engine, request: StopBot) -> int:
+def shut_down(session: Session, request: StopBot) -> int:
     """End the run as asked; gives how many of our orders could not be proved cancelled."""
-    engine.state = RunState.STOPPING
-    engine.log(
+    session.state = RunState.STOPPING
+    session.log(
         "stopping",
         reason=request.reason,
         keep_orders=request.keep_orders,
         close_positions=request.close_positions,
     )
-    engine.publish_now()
+    session.publish_now()
     left = 0
     if not request.keep_orders or request.close_positions:
-        left = _cancel_all(engine)
+        left = _cancel_all(session)
         if request.close_positions:
-            _close_position(engine)
+            _close_position(session)
     try:
-        engine.ledger.checkpoint()
+        session.ledger.checkpoint()
     except StoreError as error:
-        engine.alert(f"the last checkpoint could not be written: {error}")
-    engine.orders_left = left
-    engine.state = RunState.STOPPED
-    engine.publish_now()
-    engine.inbox.refuse_all()
+        session.alert(f"the last checkpoint could not be written: {error}")
+    session.orders_left = left
+    session.state = RunState.STOPPED
+    session.publish_now()
+    session.inbox.refuse_all()
     return left
 
 
-def _cancel_all(engine: Engine) -> int:
+def _cancel_all(session: Session) -> int:
     """Cancel until the exchange shows no order of ours; at most a few rounds."""
     mine: list[Order] = []
     proved, pause_s = False, CANCEL_PAUSE_S
     for attempt in range(CANCEL_ROUNDS):
         if attempt:
-            engine.wait(pause_s)
+            session.wait(pause_s)
         pause_s = CANCEL_PAUSE_S * (attempt + 1)
         try:
             mine = [
                 order
-                for order in engine.client.fetch_open_orders(engine.settings.symbol)
-                if engine.desk.ids.owns(order.client_order_id)
+                for order in session.client.fetch_open_orders(session.settings.symbol)
+                if session.desk.ids.owns(order.client_order_id)
             ]
             if not mine:
                 proved = True
                 break
-            for outcome in engine.client.cancel_orders(mine):
+            for outcome in session.client.cancel_orders(mine):
                 if isinstance(outcome, ExchangeError):
-                    engine.log("cancel_failed", error=str(outcome))
+                    session.log("cancel_failed", error=str(outcome))
                     pause_s = max(pause_s, _retry_after(outcome))
         except AuthError:
             raise
         except ExchangeError as error:
-            engine.log("cancel_all_failed", error=str(error))
+            session.log("cancel_all_failed", error=str(error))
             pause_s = max(pause_s, _retry_after(error))
     try:
-        sync.backfill(engine)
-        for order in list(engine.desk.by_id.values()):
-            engine.desk.look_up(order)
+        sync.backfill(session)
+        for order in list(session.desk.by_id.values()):
+            session.desk.look_up(order)
     except (ExchangeError, StoreError) as error:
-        engine.alert(f"the ledger could not be brought up to date at the end: {error}")
+        session.alert(f"the ledger could not be brought up to date at the end: {error}")
     if proved:
         return 0
-    engine.alert(f"{len(mine)} orders of ours could not be proved cancelled")
+    session.alert(f"{len(mine)} orders of ours could not be proved cancelled")
     return max(1, len(mine))
 
 
@@ -98,64 +95,64 @@ def _retry_after(error: ExchangeError) -> float:
     return min(LONGEST_PAUSE_S, wanted)
 
 
-def _close_position(engine: Engine) -> None:
+def _close_position(session: Session) -> None:
     """Close what we hold with reduce-only orders until the exchange says it is gone.
 
     The lots that are left are booked as closed only when every fill is in the ledger: a position
     that is gone because orders filled unheard is theirs to book, not the mark's.
     """
-    engine.position_left = True
+    session.position_left = True
     fault = ""
     for attempt in range(CLOSE_ROUNDS):
         if attempt:
-            engine.wait(CANCEL_PAUSE_S * attempt)
+            session.wait(CANCEL_PAUSE_S * attempt)
         try:
-            if _is_closed(engine, is_last=attempt == CLOSE_ROUNDS - 1):
-                engine.log("position_closed")
-                engine.position_left = False
+            if _is_closed(session, is_last=attempt == CLOSE_ROUNDS - 1):
+                session.log("position_closed")
+                session.position_left = False
                 return
-            fault = "" if engine.position is None else f"{engine.position.quantity} is left"
+            fault = "" if session.position is None else f"{session.position.quantity} is left"
         except (ExchangeError, StoreError) as error:
             fault = str(error)
-            engine.log("close_failed", error=fault)
-    engine.alert(f"the position could not be closed: {fault}")
+            session.log("close_failed", error=fault)
+    session.alert(f"the position could not be closed: {fault}")
 
 
-def _is_closed(engine: Engine, *, is_last: bool) -> bool:
+def _is_closed(session: Session, *, is_last: bool) -> bool:
     """Take one look and one step; True once the exchange says 0 and the ledger has it booked."""
-    quote, desk = engine.quote, engine.desk
-    if engine.book.grid is None:
+    quote, desk = session.quote, session.desk
+    if session.book.grid is None:
         return True  # no grid was ever laid out: nothing that is held is ours
-    if quote is None or engine.instrument is None:
+    if quote is None or session.instrument is None:
         raise Retryable("nothing is known of the market yet")
     for order in list(desk.by_id.values()):
         desk.look_up(order)  # a close of unknown outcome is not sent beside another
-    sync.backfill(engine)
-    engine.position = engine.client.fetch_position(engine.settings.symbol)
-    held = engine.position.quantity - engine.book.base
+    sync.backfill(session)
+    session.position = session.client.fetch_position(session.settings.symbol)
+    held = session.position.quantity - session.book.base
     if held != 0:
         if not desk.by_id:
-            desk.place([_closing_order(engine, held)])
-            sync.backfill(engine)
+            desk.place([_closing_order(session, held)])
+            sync.backfill(session)
         return False
-    if sync.lacks_fills(engine) and not is_last:
-        sync.backfill_all(engine)
+    if sync.lacks_fills(session) and not is_last:
+        sync.backfill_all(session)
         return False
-    if any(True for _ in engine.book.grid.lots()):
+    if any(True for _ in session.book.grid.lots()):
         # What nets to zero is worth the same at any price; a hand's close is not known better.
-        engine.record(("settle", {"price": str(quote.mark)}))
+        session.record(("settle", {"price": str(quote.mark)}))
     return True
 
 
-def _closing_order(engine: Engine, held: Decimal) -> DesiredOrder:
-    quote, instrument = engine.client.fetch_quote(engine.settings.symbol), engine.instrument
+def _closing_order(session: Session, held: Decimal) -> DesiredOrder:
+    quote, instrument = session.client.fetch_quote(session.settings.symbol), session.instrument
     assert instrument is not None
     side = Side.SELL if held > 0 else Side.BUY
     return DesiredOrder(
         slot=CLOSE_SLOT,
         leg=Leg.EXIT,
         side=side,
-        price=taking_price(side, quote.last, instrument, engine.settings.slippage_cap),
+        price=taking_price(side, quote.last, instrument, session.settings.slippage_cap),
         quantity=abs(held),
         post_only=False,
         reduce_only=True,

@@ -8,101 +8,98 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from core.model import FeedEnd, FeedGap, Fill, FundingPayment, MarketEvent, Order, Quote, StopBot
 from strategies import guards
 from strategies.grid_state import TRIM_SLOT
 from strategies.perp_grid import cells_to_wake
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
+from strategies.session import Session
 
 
-def take(engine: Engine, event: MarketEvent) -> None:
+def take(session: Session, event: MarketEvent) -> None:
     """Take one event of the market or the account."""
     match event:
         case Quote():
-            take_quote(engine, event)
+            take_quote(session, event)
         case Fill():
-            take_fill(engine, event)
+            take_fill(session, event)
         case Order():
-            engine.desk.report(event)
-            engine.dirty = True
+            session.desk.report(event)
+            session.dirty = True
         case FundingPayment():
-            take_funding(engine, event)
+            take_funding(session, event)
         case FeedGap():
-            engine.log("feed_gap", reason=event.reason)
-            engine.synced = False
+            session.log("feed_gap", reason=event.reason)
+            session.synced = False
         case FeedEnd():
-            engine.stop_request = engine.stop_request or StopBot(reason=event.reason)
+            session.stop_request = session.stop_request or StopBot(reason=event.reason)
 
 
-def take_quote(engine: Engine, quote: Quote) -> None:
+def take_quote(session: Session, quote: Quote) -> None:
     """Take a price: cells may wake, the boundary may be crossed."""
-    engine.quote = quote
-    engine.wants_snapshot = True
-    grid = engine.book.grid
+    session.quote = quote
+    session.wants_snapshot = True
+    grid = session.book.grid
     if grid is None:
         return
-    engine.equity.sample(quote, grid)
-    if engine.synced and guards.has_stops(engine):
-        guards.judge_stops(engine, quote)
-    quiet, watched = engine.quiet, engine.watch
-    guards.judge_boundary(engine, quote)  # by the mark, which moves where the last price is quiet
-    if quiet is not None and quiet[0] < quote.last < quiet[1] and engine.watch is watched:
+    session.equity.sample(quote, grid)
+    if session.synced and session.settings.has_stops:
+        guards.judge_stops(session, quote)
+    quiet, watched = session.quiet, session.watch
+    guards.judge_boundary(session, quote)  # by the mark, which moves where the last price is quiet
+    if quiet is not None and quiet[0] < quote.last < quiet[1] and session.watch is watched:
         return
     waking = cells_to_wake(grid, quote.last)
     if waking:
-        engine.record(("wake", {"cells": list(waking)}), time=quote.time)
-    engine.dirty = True
+        session.record(("wake", {"cells": list(waking)}), time=quote.time)
+    session.dirty = True
 
 
-def take_fill(engine: Engine, fill: Fill) -> None:
+def take_fill(session: Session, fill: Fill) -> None:
     """Take one fill, once: its order and its cell move on in one transaction."""
-    order = engine.desk.filled(fill)
-    if order is None and not _closes_from_outside(engine, fill):
+    order = session.desk.filled(fill)
+    if order is None and not _closes_from_outside(session, fill):
         return
-    if not engine.ledger.take_fill(fill, order):
+    if not session.ledger.take_fill(fill, order):
         return
     if order is not None:
-        engine.desk.settle(order)
+        session.desk.settle(order)
         if order.slot == TRIM_SLOT:
-            engine.trim = None  # how much is left to trim is the exchange's to say
-            engine.desk.wants_position = True
-        _take_price_of(engine, fill)
-        engine.balance_is_old = True
+            session.trim = None  # how much is left to trim is the exchange's to say
+            session.desk.wants_position = True
+        _take_price_of(session, fill)
+        session.balance_is_old = True
     else:
-        engine.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
-    engine.book_changed()
+        session.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
+    session.book_changed()
 
 
-def take_funding(engine: Engine, payment: FundingPayment) -> None:
+def take_funding(session: Session, payment: FundingPayment) -> None:
     """Book a funding payment, once."""
-    if engine.book.grid is not None and engine.ledger.take_funding(payment):
-        engine.wants_snapshot = True
+    if session.book.grid is not None and session.ledger.take_funding(payment):
+        session.wants_snapshot = True
 
 
-def _take_price_of(engine: Engine, fill: Fill) -> None:
+def _take_price_of(session: Session, fill: Fill) -> None:
     """A fill of a resting order is a trade at its price, often told before the quote is.
 
     With the price of before, room would go to the next order for that moment (GRID.md P1).
     """
-    quote = engine.quote
+    quote = session.quote
     if quote is not None and fill.is_maker and fill.time >= quote.time:
-        take_quote(engine, replace(quote, last=fill.price, time=fill.time))
+        take_quote(session, replace(quote, last=fill.price, time=fill.time))
 
 
-def _closes_from_outside(engine: Engine, fill: Fill) -> bool:
+def _closes_from_outside(session: Session, fill: Fill) -> bool:
     """Tell whether a fill without an order of ours changes our lots (a liquidation)."""
-    return engine.book.grid is not None and fill.client_order_id.startswith("liquidation")
+    return session.book.grid is not None and fill.client_order_id.startswith("liquidation")
 
 
-def trigger_reached(engine: Engine, trigger: Decimal) -> bool:
+def trigger_reached(session: Session, trigger: Decimal) -> bool:
     """Tell whether the price has reached the trigger since the first look at it."""
-    assert engine.quote is not None
-    last = engine.quote.last
+    assert session.quote is not None
+    last = session.quote.last
     is_above = last > trigger
-    if engine.trigger_above is None:
-        engine.trigger_above = is_above
-    return last == trigger or is_above is not engine.trigger_above
+    if session.trigger_above is None:
+        session.trigger_above = is_above
+    return last == trigger or is_above is not session.trigger_above

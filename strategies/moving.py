@@ -9,17 +9,14 @@ is tried again. Engine thread only.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from core.model import LotsPolicy
 from strategies import commands, journal
 from strategies.boundary import Zone
 from strategies.following import recent_moves, recentred, shifted, step_of
 from strategies.journal import Move, PendingAdjust
+from strategies.session import Session
 from strategies.settings import spec_faults
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
 
 RETRY = timedelta(seconds=10)
 """Market time between two tries of a move that was refused."""
@@ -27,54 +24,49 @@ RETRY = timedelta(seconds=10)
 MOVES = {"trail": Move.TRAIL, "adjust_range": Move.ADJUST_RANGE}
 
 
-def is_moving(engine: Engine) -> bool:
-    """Tell whether a breach moves the grid."""
-    return engine.settings.boundary_action in MOVES
-
-
-def follow(engine: Engine) -> None:
+def follow(session: Session) -> None:
     """Begin the next move if the price has left the range. Errors: StoreError."""
-    book, quote = engine.book, engine.quote
-    if not is_moving(engine) or quote is None or book.grid is None:
+    book, quote = session.book, session.quote
+    if not session.settings.moves_at_boundary or quote is None or book.grid is None:
         return
     if book.zone is Zone.INSIDE:
-        engine.move_refused = ""
+        session.move_refused = ""
         return
-    if book.pending is not None or book.paused or engine.frozen or book.grid.initial > 0:
+    if book.pending is not None or book.paused or session.frozen or book.grid.initial > 0:
         return
-    limit = engine.settings.boundary_moves_per_hour
+    limit = session.settings.boundary_moves_per_hour
     moves = recent_moves(book.moves, quote.time)
     if len(moves) >= limit:
         again = moves[-limit] + timedelta(hours=1)
-        _refuse(engine, f"{limit} moves within an hour, the next one at {again:%H:%M:%S} UTC")
+        _refuse(session, f"{limit} moves within an hour, the next one at {again:%H:%M:%S} UTC")
         return
-    if engine.move_retry_at is not None and quote.time < engine.move_retry_at:
+    if session.move_retry_at is not None and quote.time < session.move_retry_at:
         return
     try:
-        pending = _next_move(engine)
+        pending = _next_move(session)
     except ValueError as error:
-        engine.move_retry_at = quote.time + RETRY
-        _refuse(engine, str(error).replace("\n", "; "))
+        session.move_retry_at = quote.time + RETRY
+        _refuse(session, str(error).replace("\n", "; "))
         return
-    engine.move_refused, engine.move_retry_at = "", None
-    engine.adjust_touched = False
-    engine.record(("adjust_begin", journal.encode_pending(pending)), time=quote.time)
+    session.move_refused, session.move_retry_at = "", None
+    session.adjust_touched = False
+    session.record(("adjust_begin", journal.encode_pending(pending)), time=quote.time)
 
 
-def aborted(engine: Engine) -> None:
+def aborted(session: Session) -> None:
     """The exchange refused before anything was cancelled: try again after a pause."""
-    if is_moving(engine) and engine.quote is not None:
-        engine.move_retry_at = engine.quote.time + RETRY
+    if session.settings.moves_at_boundary and session.quote is not None:
+        session.move_retry_at = session.quote.time + RETRY
 
 
-def _next_move(engine: Engine) -> PendingAdjust:
+def _next_move(session: Session) -> PendingAdjust:
     """Lay the next move out and judge it as a user's. Errors: ValueError, one reason a line."""
-    grid, instrument, quote = engine.book.grid, engine.instrument, engine.quote
+    grid, instrument, quote = session.book.grid, session.instrument, session.quote
     assert grid is not None
     assert instrument is not None
     assert quote is not None
-    zone, step = engine.book.zone, 0
-    if engine.settings.boundary_action == "trail":
+    zone, step = session.book.zone, 0
+    if session.settings.boundary_action == "trail":
         step = step_of(grid.spec.kind, zone)
         if step == 0:
             way = "up" if zone is Zone.ABOVE else "down"
@@ -82,7 +74,7 @@ def _next_move(engine: Engine) -> PendingAdjust:
         spec = shifted(grid.spec, step, instrument)
     else:
         spec = recentred(grid.spec, quote.last, instrument)
-    faults = spec_faults(spec, engine.settings.max_position, instrument)
+    faults = spec_faults(spec, session.settings.max_position, instrument)
     if faults:
         raise ValueError("\n".join(faults))
     pending = PendingAdjust(
@@ -90,21 +82,21 @@ def _next_move(engine: Engine) -> PendingAdjust:
         lots=LotsPolicy.CARRY,
         fee=instrument.maker_fee,
         lot_minimum=commands.lot_minimum(spec, instrument),
-        move=MOVES[engine.settings.boundary_action],
+        move=MOVES[session.settings.boundary_action],
         step=step,
     )
-    faults = commands.candidate_faults(engine, commands.applied(engine, pending))
+    faults = commands.candidate_faults(session, commands.applied(session, pending))
     if faults:
         raise ValueError("\n".join(faults))
     return pending
 
 
-def _refuse(engine: Engine, reason: str) -> None:
+def _refuse(session: Session, reason: str) -> None:
     """Act as `stop_only`; the alert is given once a reason."""
-    if engine.move_refused != reason:
-        engine.alert(
-            f"the price is {engine.book.zone.value} the range and the grid stays: entries stop, "
+    if session.move_refused != reason:
+        session.alert(
+            f"the price is {session.book.zone.value} the range and the grid stays: entries stop, "
             f"exits stay: {reason}"
         )
-        engine.dirty = True
-    engine.move_refused = reason
+        session.dirty = True
+    session.move_refused = reason

@@ -81,6 +81,16 @@ class EngineSettings:
     stale_after_s: float = 60.0
 
     @property
+    def has_stops(self) -> bool:
+        """Whether any price may end the run by profit or loss."""
+        return self.stop_loss is not None or self.take_profit is not None
+
+    @property
+    def moves_at_boundary(self) -> bool:
+        """Whether a breach moves the grid."""
+        return self.boundary_action in ("trail", "adjust_range")
+
+    @property
     def max_position(self) -> Decimal | None:
         return self.grid.max_position
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from core.model import (
     ZERO,
@@ -20,22 +19,20 @@ from strategies.grid_math import plain
 from strategies.grid_state import GridSpec, GridState, entry_price
 from strategies.reconcile import is_opening
 from strategies.risk import liquidation_price
-
-if TYPE_CHECKING:
-    from strategies.engine import Engine
+from strategies.session import Session
 
 YEAR_DAYS = Decimal(365)
 APR_AFTER_DAYS = Decimal(1) / 24
 """Days of market time before an APR is shown: the figures of a first minute would only mislead."""
 
 
-def build(engine: Engine, seq: int) -> Snapshot:
+def build(session: Session, seq: int) -> Snapshot:
     """Freeze the engine's present state."""
-    grid, quote, settings = engine.book.grid, engine.quote, engine.settings
-    working = tuple(engine.desk.working.values())
-    figures = engine.figures()
+    grid, quote, settings = session.book.grid, session.quote, session.settings
+    working = tuple(session.desk.working.values())
+    figures = session.figures()
     entry = None if grid is None else entry_price(grid)
-    grid_apr, total_apr = _aprs(engine, grid, figures)
+    grid_apr, total_apr = _aprs(session, grid, figures)
     return Snapshot(
         seq=seq,
         instance_id=settings.instance_id,
@@ -43,37 +40,37 @@ def build(engine: Engine, seq: int) -> Snapshot:
         mode=settings.mode,
         symbol=settings.symbol,
         strategy=settings.strategy,
-        state=engine.state,
-        started_at=engine.started_at,
-        time=engine.clock.now(),
+        state=session.state,
+        started_at=session.started_at,
+        time=session.clock.now(),
         quote=quote,
         grid=None if grid is None else _grid_view(grid),
         levels=() if grid is None else _levels(grid, working),
         position=ZERO if grid is None else grid.position,
         entry_price=entry,
-        liquidation_price=_liquidation(engine, entry),
+        liquidation_price=_liquidation(session, entry),
         pnl=figures,
-        balance=_balance_now(engine, figures),
+        balance=_balance_now(session, figures),
         open_orders=working,
-        recent_fills=tuple(engine.ledger.recent_fills),
+        recent_fills=tuple(session.ledger.recent_fills),
         fill_count=0 if grid is None else grid.totals.fills + grid.totals.initial_fills,
         closed_cells=0 if grid is None else grid.totals.closed_cells,
         grid_apr=grid_apr,
         total_apr=total_apr,
-        entries_frozen="; ".join(f"{name}: {why}" for name, why in engine.frozen.items()),
-        alerts=tuple(engine.alerts),
-        checks=_checks(engine),
-        extra={"zone": engine.book.zone.value, "paused": str(engine.book.paused).lower()},
+        entries_frozen="; ".join(f"{name}: {why}" for name, why in session.frozen.items()),
+        alerts=tuple(session.alerts),
+        checks=_checks(session),
+        extra={"zone": session.book.zone.value, "paused": str(session.book.paused).lower()},
     )
 
 
-def _balance_now(engine: Engine, figures: PnL) -> Balance | None:
+def _balance_now(session: Session, figures: PnL) -> Balance | None:
     """Carry the fetched balance on by what the ledger has seen since, so that figures add up.
 
     Exact for an account that this instance alone trades on; the next reconciliation corrects it
     where others do.
     """
-    balance, then = engine.balance, engine.balance_pnl
+    balance, then = session.balance, session.balance_pnl
     if balance is None:
         return None
     change = figures.total - then.total
@@ -95,13 +92,13 @@ def invested(spec: GridSpec, max_position: Decimal | None, leverage: Decimal) ->
 
 
 def _aprs(
-    engine: Engine, grid: GridState | None, figures: PnL
+    session: Session, grid: GridState | None, figures: PnL
 ) -> tuple[Decimal | None, Decimal | None]:
-    started, quote = engine.book.seeded_at, engine.quote
+    started, quote = session.book.seeded_at, session.quote
     if grid is None or started is None or quote is None:
         return None, None
     days = Decimal(str((quote.time - started).total_seconds())) / 86400
-    base = invested(grid.spec, engine.settings.max_position, engine.settings.leverage)
+    base = invested(grid.spec, session.settings.max_position, session.settings.leverage)
     if days < APR_AFTER_DAYS or base <= 0:
         return None, None
     scale = YEAR_DAYS / days / base
@@ -149,30 +146,30 @@ def _levels(grid: GridState, working: tuple[Order, ...]) -> tuple[LevelView, ...
     return tuple(views)
 
 
-def _liquidation(engine: Engine, entry: Decimal | None) -> Decimal | None:
+def _liquidation(session: Session, entry: Decimal | None) -> Decimal | None:
     """Prefer the exchange's own figure; else estimate with the whole balance as margin."""
-    if engine.book.grid is None or entry is None or engine.instrument is None:
+    if session.book.grid is None or entry is None or session.instrument is None:
         return None
-    if engine.position is not None and engine.position.liquidation_price is not None:
-        return engine.position.liquidation_price
-    if engine.balance is None:
+    if session.position is not None and session.position.liquidation_price is not None:
+        return session.position.liquidation_price
+    if session.balance is None:
         return None
     price = liquidation_price(
-        engine.book.grid.position,
+        session.book.grid.position,
         entry,
-        engine.balance.wallet,
-        engine.instrument.maintenance_rate,
-        engine.instrument.liquidation_fee,
+        session.balance.wallet,
+        session.instrument.maintenance_rate,
+        session.instrument.liquidation_fee,
     )
-    return None if price is None else engine.instrument.round_price(price)
+    return None if price is None else session.instrument.round_price(price)
 
 
-def _checks(engine: Engine) -> tuple[Check, ...]:
-    now = engine.clock.monotonic()
-    contact = engine.last_contact
-    feed_age = engine.feed.age_s()
-    stale_after = engine.settings.stale_after_s
-    frozen = engine.frozen
+def _checks(session: Session) -> tuple[Check, ...]:
+    now = session.clock.monotonic()
+    contact = session.last_contact
+    feed_age = session.feed.age_s()
+    stale_after = session.settings.stale_after_s
+    frozen = session.frozen
     return (
         Check(
             name="exchange",
@@ -196,12 +193,12 @@ def _checks(engine: Engine) -> tuple[Check, ...]:
             name="position",
             ok="position" not in frozen,
             age_s=None if contact is None else now - contact,
-            detail=frozen.get("position", _position_words(engine)),
+            detail=frozen.get("position", _position_words(session)),
         ),
     )
 
 
-def _position_words(engine: Engine) -> str:
-    if engine.book.grid is None:
+def _position_words(session: Session) -> str:
+    if session.book.grid is None:
         return "no grid yet"
-    return f"ledger and exchange agree on {plain(engine.book.grid.position)}"
+    return f"ledger and exchange agree on {plain(session.book.grid.position)}"

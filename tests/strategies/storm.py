@@ -35,7 +35,7 @@ from core.model import (
     TimeInForce,
 )
 from database.db import Database
-from strategies import journal, planner
+from strategies import journal, planning
 from strategies.grid_state import Leg, slot_of
 from strategies.journal import Book
 from strategies.lots import quantity_of
@@ -442,7 +442,7 @@ class Storm:
         assert grid.totals.fees == sum((f.fee for f in exchange.fills), ZERO)
         assert grid.totals.stray_fills == 0
         assert engine.book.pending is None
-        plan = planner.plan(engine)
+        plan = planning.plan(engine)
         assert plan.is_empty, plan
         working = {o.client_order_id for o in engine.desk.working.values()}
         assert working == {o.client_order_id for o in world.own()}, "the desk knows what rests"
