@@ -26,6 +26,9 @@ LOST_FILL_WINDOW = timedelta(hours=1)
 
 MISMATCH_RETRY_S = 5.0
 
+STRAY_LOOKS = 2
+"""In how many looks of a run strays are cancelled: what a former run has left is gone by then."""
+
 
 def synchronise(session: Session) -> bool:
     """Make the state complete before anything is placed; False while it must still wait.
@@ -59,8 +62,7 @@ def reconcile(session: Session) -> None:
         else:
             desk.look_up(order)  # absent from open orders is a question (I7)
     backfill(session)
-    for order in open_now.values():
-        _end_stray(session, order)
+    _end_strays(session, [order for order in open_now.values() if _is_stray(session, order)])
     for payment in session.client.fetch_funding(symbol, session.store.last_funding_time()):
         events.take_funding(session, payment)
     session.position = session.client.fetch_position(symbol)
@@ -69,20 +71,40 @@ def reconcile(session: Session) -> None:
     _check_position(session)
 
 
-def _end_stray(session: Session, order: Order) -> None:
-    """Cancel an order that is ours by its id but not by the ledger; nothing goes on beside it.
-
-    Errors: ExchangeError when it could not be cancelled.
-    """
+def _is_stray(session: Session, order: Order) -> bool:
+    """Tell whether an order is ours by its id but not by the ledger. Errors: ExchangeError."""
     desk, client_id = session.desk, order.client_order_id
     if not desk.ids.owns(client_id) or client_id in desk.by_id:
+        return False
+    if session.store.load_order(client_id) is None:
+        return True
+    seen = session.client.fetch_order(order.symbol, client_id)
+    return seen is not None and not seen.status.is_terminal  # else it ended between the two looks
+
+
+def _end_strays(session: Session, strays: list[Order]) -> None:
+    """Cancel what is ours by its id but not by the ledger; nothing goes on beside it.
+
+    When such orders keep appearing, a second bot of this id trades on the account, perhaps from
+    another machine (FAILURES 36): two that cancel each other's orders would never end, so this
+    one freezes and says so. Errors: ExchangeError when one could not be cancelled.
+    """
+    if not strays:
+        session.thaw("twin")
         return
-    if session.store.load_order(client_id) is not None:
-        seen = session.client.fetch_order(order.symbol, client_id)
-        if seen is None or seen.status.is_terminal:
-            return  # it ended between the two looks
-    session.alert(f"canceling order {client_id}: ours, but not in the ledger")
-    for outcome in session.client.cancel_orders([order]):
+    session.stray_looks += 1
+    names = ", ".join(order.client_order_id for order in strays[:3])
+    if session.stray_looks > STRAY_LOOKS:
+        words = f"orders that look like ours keep appearing ({names})"
+        session.freeze(
+            "twin",
+            f"{words}: does a second bot run as {session.settings.instance_id}, perhaps on another "
+            "machine? entries are frozen; stop one of the two",
+            words,
+        )
+        return
+    session.alert(f"canceling {names}: ours by the id, but not in the ledger")
+    for outcome in session.client.cancel_orders(strays):
         if isinstance(outcome, Rejected) and outcome.reason is RejectReason.NOT_FOUND:
             continue
         if isinstance(outcome, ExchangeError):

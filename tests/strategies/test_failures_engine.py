@@ -378,6 +378,24 @@ def test_failure_20_a_stray_that_will_not_go_keeps_the_grid_from_starting() -> N
     assert len(world.own()) == 6
 
 
+def test_failure_36_a_second_bot_of_the_same_id_is_told_and_not_fought() -> None:
+    """Orders with our ids that are not in our ledger keep appearing: an alert, entries frozen."""
+    world = World(make_settings(interval_s=5.0), 105)
+    for number in range(901, 904):
+        world.exchange.add_foreign(Side.BUY, 90, f"bt-{number}")
+        world.settle(patience_s=6)
+    twins = [world.exchange.orders[f"bt-{number}"].status for number in range(901, 904)]
+    assert twins == [OrderStatus.CANCELED, OrderStatus.CANCELED, OrderStatus.NEW]
+    assert "keep appearing (bt-903)" in world.engine.frozen["twin"]
+    assert world.alerts().count("does a second bot run as t") == 1
+    world.asked()
+    world.go(104, "105.5")
+    assert world.asked() == ["SELL 105"], "exits go on, entries do not"
+    world.exchange.end("bt-903")
+    world.settle(patience_s=6)
+    assert not world.engine.frozen
+
+
 def test_failure_20_nothing_is_placed_before_the_first_snapshot() -> None:
     """An exchange that cannot be read at the start gets no order."""
     world = World(make_settings(), 105, boot=False)
