@@ -1,4 +1,4 @@
-"""`instance_cli`: look at the instances from outside: list, cleanup, info, stats, backtest.
+"""`instance_cli`: look at the instances from outside; each verb of it, and its options.
 
 Nothing here starts, stops or signals an instance (that is `daemon_manager`), and nothing asks a
 supervisor: the answers come from state files, processes and the instances' own pages. Each verb
@@ -134,6 +134,12 @@ def _stats(args: argparse.Namespace, root: Path, console: Console) -> int:
     return stats(args.id, root, console)
 
 
+def _audit(args: argparse.Namespace, root: Path, console: Console) -> int:
+    from cli.audit import audit
+
+    return audit(args.id, root, console)
+
+
 def _backtest(args: argparse.Namespace, root: Path, console: Console) -> int:
     del console  # it prints its report itself
     from cli.backtest import run
@@ -146,6 +152,7 @@ _VERBS = {
     "cleanup": _cleanup,
     "info": _info,
     "stats": _stats,
+    "audit": _audit,
     "backtest": _backtest,
 }
 
@@ -181,6 +188,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     found.add_argument("id", metavar="ID")
     found = verb("stats", "show trading figures and what the processes use")
     found.add_argument("id", metavar="ID", nargs="?")
+    found = verb(
+        "audit", "compare the ledger with the exchange: 0 equal, 1 different, 3 not compared"
+    )
+    found.add_argument("id", metavar="ID")
     found = verb("backtest", "run the engine over a CSV of candles", has_json=False)
     if "backtest" in arguments:  # its options come with the trading code, which `list` never loads
         from cli.backtest import add_arguments
