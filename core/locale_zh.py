@@ -92,4 +92,115 @@ CATALOGUE = {
     "{id}: it is not retried": "{id}：不會再重試",
     "{id}: it stays supervised (pid {pid})": "{id}：仍由守護行程看管（PID {pid}）",
     "{id}: STOPPED": "{id}：已停止（STOPPED）",
+    # audit
+    "compare the ledger with the exchange: 0 equal, 1 different, 3 not compared": (
+        "比對帳本與交易所：0 相同，1 不同，3 無法比對"
+    ),
+    "order {subject} ({what}): rests on the exchange ({exchange}), not in the ledger ({ledger})": (
+        "訂單 {subject}（{what}）：交易所仍有掛單（{exchange}），帳本中沒有（{ledger}）"
+    ),
+    "order {subject} ({what}): {ledger} in the ledger, not on the exchange ({exchange})": (
+        "訂單 {subject}（{what}）：帳本為 {ledger}，交易所沒有此掛單（{exchange}）"
+    ),
+    "order {subject} ({what}): {field}: ledger {ledger}, exchange {exchange}": (
+        "訂單 {subject}（{what}）：{field}：帳本 {ledger}，交易所 {exchange}"
+    ),
+    "fill {subject} ({what}) of order {field}: on the exchange, missing in the ledger": (
+        "成交 {subject}（{what}），訂單 {field}：交易所有，帳本缺少"
+    ),
+    "fill {subject} ({what}) of order {field}: in the ledger, unknown to the exchange": (
+        "成交 {subject}（{what}），訂單 {field}：帳本有，交易所不存在"
+    ),
+    "fill {subject} ({what}): {field}: ledger {ledger}, exchange {exchange}": (
+        "成交 {subject}（{what}）：{field}：帳本 {ledger}，交易所 {exchange}"
+    ),
+    "funding of {subject}: the exchange booked {exchange}, the ledger has none": (
+        "資金費 {subject}：交易所入帳 {exchange}，帳本沒有"
+    ),
+    "funding of {subject}: the ledger has {ledger}, the exchange booked none": (
+        "資金費 {subject}：帳本有 {ledger}，交易所沒有入帳"
+    ),
+    "funding of {subject}: {field}: ledger {ledger}, exchange {exchange}": (
+        "資金費 {subject}：{field}：帳本 {ledger}，交易所 {exchange}"
+    ),
+    "position: ledger {ledger}, exchange {exchange}": "持倉：帳本 {ledger}，交易所 {exchange}",
+    "equity: the fills and payments come to {ledger}, the exchange's account is {exchange}": (
+        "權益：由成交與資金費計算為 {ledger}，交易所帳戶為 {exchange}"
+    ),
+    "journal entry {subject} cannot be applied: {field}": "日誌條目 {subject} 無法套用：{field}",
+    "checkpoint of entry {subject}: {field}": "檢查點（條目 {subject}）：{field}",
+    "checkpoint of entry {subject}: {field}: it has {ledger}, the journal says {expected}": (
+        "檢查點（條目 {subject}）：{field}：檢查點為 {ledger}，日誌為 {expected}"
+    ),
+    "fill {subject} ({what}): no journal entry of it": "成交 {subject}（{what}）：日誌中沒有條目",
+    "fill {subject} ({what}): in the journal, not among the fills": (
+        "成交 {subject}（{what}）：日誌中有，成交表中沒有"
+    ),
+    "fill {subject} ({what}): {field}: the fills have {ledger}, the journal {expected}": (
+        "成交 {subject}（{what}）：{field}：成交表 {ledger}，日誌 {expected}"
+    ),
+    "fill {subject} ({what}): twice in the ledger": "成交 {subject}（{what}）：帳本中重複",
+    "fill {subject} ({what}): its order {field} is not in the ledger": (
+        "成交 {subject}（{what}）：其訂單 {field} 不在帳本中"
+    ),
+    "fill {subject}: is {ledger}, its order {field} is {expected}": (
+        "成交 {subject}：為 {ledger}，其訂單 {field} 為 {expected}"
+    ),
+    "funding of {subject}: twice in the ledger ({ledger})": (
+        "資金費 {subject}：帳本中重複（{ledger}）"
+    ),
+    "order {subject} ({what}): filled {ledger} in the ledger, its fills add up to {expected}": (
+        "訂單 {subject}（{what}）：帳本已成交 {ledger}，其成交合計 {expected}"
+    ),
+    "order {subject} ({what}): {ledger} in the ledger, by its fills it is {expected}": (
+        "訂單 {subject}（{what}）：帳本為 {ledger}，依成交應為 {expected}"
+    ),
+    "order {subject} ({what}): order {ledger} works in the same slot {field}": (
+        "訂單 {subject}（{what}）：訂單 {ledger} 佔用同一位置 {field}"
+    ),
+    "lots: the cells hold {ledger}, the fills add up to {expected}": (
+        "持倉批次：格子持有 {ledger}，成交合計 {expected}"
+    ),
+    "fees: {ledger} is booked, the fills paid {expected}": (
+        "手續費：已入帳 {ledger}，成交實付 {expected}"
+    ),
+    "funding: {ledger} is booked, the payments add up to {expected}": (
+        "資金費：已入帳 {ledger}，各筆合計 {expected}"
+    ),
+    "profit: {ledger} is booked, the fills and payments come to {expected}": (
+        "損益：已入帳 {ledger}，由成交與資金費計算為 {expected}"
+    ),
+    "no grid was laid out yet: there is no position to compare": "尚未建立網格：沒有可比對的持倉",
+    "{count} fills on the symbol are not this instance's; they come to {net}": (
+        "此交易對有 {count} 筆成交不屬於本實例，合計 {net}"
+    ),
+    "the balance is not compared: the account may have other users": (
+        "不比對餘額：帳戶可能另有其他使用者"
+    ),
+    "the bot is not running: its next start takes up what happened since": (
+        "機器人未執行：下次啟動時會補上期間發生的事"
+    ),
+    "{id}: could not compare: {reason}": "{id}：無法比對：{reason}",
+    "{id}: {words}": "{id}：{words}",
+    "{id}: note: {note}": "{id}：備註：{note}",
+    "{id}: {count} differences between ledger and exchange": "{id}：帳本與交易所有 {count} 處不同",
+    "{id}: equal: {open_orders} open orders, {fills} fills, {funding} payments, {position}": (
+        "{id}：相同：掛單 {open_orders}，成交 {fills}，資金費 {funding}，持倉 {position}"
+    ),
+    "side": "方向",
+    "price": "價格",
+    "quantity": "數量",
+    "quantity filled": "已成交數量",
+    "status": "狀態",
+    "fee": "手續費",
+    "fee's asset": "手續費資產",
+    "maker": "掛單方",
+    "time": "時間",
+    "exchange's order id": "交易所訂單編號",
+    "client order id": "客戶訂單編號",
+    "rate": "費率",
+    "mark price": "標記價格",
+    "position": "持倉",
+    "amount": "金額",
+    "slot": "位置",
 }

@@ -161,7 +161,7 @@ def _order_fields(mine: Order, seen: Order, *, status: bool = True) -> list[Diff
     ]
     pairs.append(("filled", mine.filled_qty, seen.filled_qty))
     if mine.venue_order_id and seen.venue_order_id:
-        pairs.append(("exchange's order id", mine.venue_order_id, seen.venue_order_id))
+        pairs.append(("venue_order_id", mine.venue_order_id, seen.venue_order_id))
     # Whether an open order counts as partly filled is told by `filled`; the rest must be the same.
     ends = mine.status.is_terminal or seen.status.is_terminal
     if status and (ends or mine.status is OrderStatus.PENDING):

@@ -76,7 +76,8 @@ def fold(
     seen = 0
     for number, kind, payload, time in events:
         if number != seen + 1:
-            found.append(_journal(number, f"entry {number} follows entry {seen}"))
+            found.append(_journal(number, f"it follows entry {seen}, so entries are missing"))
+            return Folded(book=None), found
         seen = number
         try:
             if kind == "settle" and book.grid is not None:
@@ -209,7 +210,7 @@ def _orders(ledger: LedgerSide) -> list[Difference]:
         filled = sums.get(order.client_order_id, ZERO)
         if order.filled_qty != filled:
             found.append(_order(Kind.ORDER_FILLED, order, text(order.filled_qty), text(filled)))
-        fitting = _status_for(order, filled)
+        fitting = _status_for(order, order.filled_qty)
         if order.status is not fitting:
             found.append(_order(Kind.ORDER_STATUS, order, order.status.value, fitting.value))
         if order.slot and not order.status.is_terminal:

@@ -233,6 +233,9 @@ def test_words_that_find_no_room_are_a_failure(tmp_path: Path) -> None:
         ["info", "a\n"],
         ["info", ""],
         ["stats", "-rf"],
+        ["audit"],
+        ["audit", "../x"],
+        ["audit", ""],
         ["stats", "a/b"],
         ["backtest"],
     ],
@@ -260,7 +263,7 @@ def test_a_root_that_is_none_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--root" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["list", "cleanup", "info", "stats", "backtest"])
+@pytest.mark.parametrize("verb", ["list", "cleanup", "info", "stats", "audit", "backtest"])
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` of each, and all of them in the overview."""
     assert instance_cli.main([verb, "--help"]) == 0
