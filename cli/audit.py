@@ -17,11 +17,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.audit_words import Tell, english, say
+from cli.audit_words import say
 from cli.instance_lookup import find_records
 from core.console import Console
 from core.errors import ConfigError, GridfleetError, StoreError
-from core.i18n import t
+from core.i18n import Tell, english, t
 from core.masking import escape_controls, mask_text
 from core.paths import check_name, run_dir
 from strategies.audit import Look, compare, confirm

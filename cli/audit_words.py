@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
+from core.i18n import Tell
 from strategies.findings import Difference, Kind
 
 FIELDS = {
@@ -79,17 +78,6 @@ WORDS = {
     Kind.FUNDING_SUM: "funding: {ledger} is booked, the payments add up to {expected}",
     Kind.PNL: "profit: {ledger} is booked, the fills and payments come to {expected}",
 }
-
-
-class Tell(Protocol):
-    """Put values into a text: `core.i18n.t`, or `english` for a program."""
-
-    def __call__(self, text: str, /, **values: object) -> str: ...
-
-
-def english(text: str, /, **values: object) -> str:
-    """Put the values in place of the text's `{names}`."""
-    return text.format(**values) if values else text
 
 
 def say(found: Difference, tell: Tell) -> str:

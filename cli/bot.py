@@ -174,10 +174,12 @@ class Bot:
         return int(code), str(error)
 
     def _trade(self) -> int:
+        from cli.bot_check import check_first_grid
         from cli.bot_wiring import build
         from core.log_files import OutputRepointer
 
         server = self._bind()
+        check_first_grid(self.loaded, self.place, self.log)
         parts = build(
             self.config,
             db_path=self.place.db_path,

@@ -1,32 +1,45 @@
 """`run.py --check`: every check that a start makes, in words, and nothing started.
 
-Prints one line a check, `ok` or what is wrong and what to do; the exit code is a start's: 0, 2, 4
-or 6 (CONTRACT 6).
+Prints one line a check, `ok` or what is wrong and what to do, and goes on where it can, so that
+every fault is told at once; the exit code is a start's: 0, 2, 4 or 6 (CONTRACT 6). With
+`GRID_CHECK_REPORT` set, as `daemon_manager validate` sets it, a last line holds the same for a
+program: a record separator (RFC 7464), then one JSON object.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, engine_settings
-from core.errors import AuthError, ConfigError, ExitCode, GridfleetError, UsageError
-from core.model import ZERO, Instrument, Secret
-from strategies.desired import desired_orders
-from strategies.grid_math import cells_of, plain
-from strategies.grid_state import GridSpec
-from strategies.perp_grid import new_grid
-from strategies.risk import liquidation_faults, worst_case
-from strategies.settings import EngineSettings, build_spec, spec_warnings
-from strategies.snapshots import invested
+from cli.preflight_words import Line, document, lines
+from core.errors import (
+    AuthError,
+    ConfigError,
+    ExchangeError,
+    ExitCode,
+    GridfleetError,
+    StoreError,
+    UsageError,
+)
+from core.i18n import english, t
+from core.model import Instrument, Secret
+from core.preflight import REPORT_MARK, REPORT_VARIABLE
+from exchanges.factory import create_exchange
+from exchanges.paper_memory import MemoryPaperStore
+from strategies.grid_math import plain
+from strategies.preflight import Preflight, preflight
+from strategies.settings import EngineSettings, build_spec
 
 if TYPE_CHECKING:
     from core.config_load import LoadedConfig
+    from core.ports import ExchangeClient
 
 
 class PageTaken(GridfleetError):
@@ -35,107 +48,171 @@ class PageTaken(GridfleetError):
     exit_code = ExitCode.PORT_TAKEN
 
 
+@dataclass(slots=True)
+class Report:
+    """What the checks found so far; `codes` are those of the faults."""
+
+    lines: list[Line] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+    preflight: dict[str, Any] | None = None
+
+    @property
+    def code(self) -> int:
+        """What only the operator can mend comes first; then the first that was met."""
+        for permanent in (ExitCode.USAGE, ExitCode.AUTH):
+            if permanent in self.codes:
+                return int(permanent)
+        return self.codes[0] if self.codes else int(ExitCode.OK)
+
+    def say(self, name: str, words: str) -> None:
+        self.lines.append((name, words))
+        verdict = "warning" if name == "warning" else "ok"
+        print(f"{verdict:<9}{name:<13}{words}")
+
+    def attempt(self, check: Callable[[], None]) -> bool:
+        """Make one check; tell and keep its fault. Gives whether it was passed."""
+        try:
+            check()
+        except GridfleetError as error:
+            self.faults += error.faults if isinstance(error, ConfigError) else (str(error),)
+            self.codes.append(_code_of(error))
+            print(f"run.py: {error}", file=sys.stderr)
+            return False
+        return True
+
+
+def _code_of(error: GridfleetError) -> int:
+    if isinstance(error, AuthError):
+        return int(ExitCode.AUTH)
+    if isinstance(error, ConfigError | UsageError):
+        return int(ExitCode.USAGE)
+    return int(getattr(error, "exit_code", ExitCode.FAILED))
+
+
 def check(loaded: LoadedConfig) -> int:
     """Make every check and print it; gives the exit code that a start would end with."""
-    config = loaded.config
-    print(f"ok       config       {config.instance_id}: {config.exchange.mode} on {config.symbol}")
-    try:
-        for name, words in _checks(loaded):
-            print(f"{'ok' if name != 'warning' else 'warning':<9}{name:<13}{words}")
-    except AuthError as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return int(ExitCode.AUTH)
-    except (ConfigError, UsageError) as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return int(ExitCode.USAGE)
-    except GridfleetError as error:
-        print(f"run.py: {error}", file=sys.stderr)
-        return int(getattr(error, "exit_code", ExitCode.FAILED))
-    return int(ExitCode.OK)
+    config, place, report = loaded.config, place_of(loaded), Report()
+    words = "{id}: {mode} on {symbol}"
+    mode = t(config.exchange.mode)
+    report.say("config", t(words, id=config.instance_id, mode=mode, symbol=config.symbol))
+    report.attempt(lambda: _trading(loaded, place, report))
+    report.attempt(lambda: _refuse_folders(place))
+    report.attempt(lambda: _database(place.db_path, config.instance_id, report))
+    if not config.strategy.no_web:
+        report.attempt(lambda: report.say("page", _page_words(loaded, place)))
+    if os.environ.get(REPORT_VARIABLE):
+        print(f"{REPORT_MARK}{json.dumps(_report_of(report))}", flush=True)
+    return report.code
 
 
-def _checks(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
-    from exchanges.factory import create_exchange
-    from exchanges.paper_memory import MemoryPaperStore
+def _report_of(report: Report) -> dict[str, Any]:
+    return {
+        "faults": report.faults,
+        "warnings": [words for name, words in report.lines if name == "warning"],
+        "preflight": report.preflight,
+    }
 
-    config, place, clock = loaded.config, place_of(loaded), SystemClock()
+
+def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
+    """Ask the exchange and judge the grid. Errors: ConfigError with every reason; ExchangeError."""
+    config, clock = loaded.config, SystemClock()
     settings = engine_settings(config, clock.now())
     client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
-    instrument = client.fetch_instrument(config.symbol)
-    quote = client.fetch_quote(config.symbol)
-    yield "exchange", f"{client.name} answers; {config.symbol} is at {plain(quote.last)}"
     try:
-        spec = build_spec(settings.grid, quote.last, instrument)
+        instrument = client.fetch_instrument(config.symbol)
+        found = preflight_of(client, settings, instrument)
+        words = "{exchange} answers; {symbol} is at {price}"
+        price = plain(found.price)
+        report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))
+        if not config.is_paper:
+            report.say("account", _account_words(client, config.instance_id, config.symbol))
+    finally:
+        client.close()
+    report.preflight = document(found, instrument)
+    for name, text in lines(found, instrument, t):
+        report.say(name, text)
+    refuse(found)
+
+
+def preflight_of(
+    client: ExchangeClient, settings: EngineSettings, instrument: Instrument
+) -> Preflight:
+    """Look at price, balance and position and work the figures out.
+
+    Errors: ExchangeError; ConfigError, a fault a line, for a grid that cannot be laid out.
+    """
+    price = client.fetch_quote(settings.symbol).last
+    try:
+        spec = build_spec(settings.grid, price, instrument)
     except ValueError as error:
-        raise ConfigError(f"strategy_config: {error}") from error
-    yield "grid", _grid_words(spec, instrument)
-    yield "profit", _profit_words(spec, instrument)
-    balance = client.fetch_balance()
-    yield "margin", _margin_words(settings, spec, instrument, balance.available)
-    yield "liquidation", _liquidation_words(settings, spec, instrument, quote.last, balance.wallet)
-    for words in spec_warnings(spec.levels, instrument):
-        yield "warning", words
-    _refuse_folders(place)
-    yield from _database(place.db_path, config.instance_id)
-    if not config.strategy.no_web:
-        yield "page", _page_words(loaded, place)
+        raise _refused(str(error).splitlines()) from error
+    balance, position = client.fetch_balance(), client.fetch_position(settings.symbol)
+    return preflight(settings, spec, instrument, price, balance, position)
 
 
-def _grid_words(spec: GridSpec, instrument: Instrument) -> str:
-    return (
-        f"{spec.num} levels ({spec.num - 1} cells) from {plain(spec.levels[0])} to "
-        f"{plain(spec.levels[-1])}, {spec.mode.value}, {spec.kind.value}, "
-        f"{plain(spec.quantity)} {instrument.base_asset} an order"
-    )
+def refuse(found: Preflight) -> None:
+    """Refuse a grid that may not start. Errors: ConfigError with every reason."""
+    if found.faults:
+        raise _refused(found.faults)
 
 
-def _profit_words(spec: GridSpec, instrument: Instrument) -> str:
-    fee = instrument.maker_fee
-    nets = [
-        spec.quantity * (high - low - fee * (high + low)) for low, high in cells_of(spec.levels)
-    ]
-    step = Decimal("0.0001")
-    return (
-        f"a closed cell earns {plain(min(nets).quantize(step))} to "
-        f"{plain(max(nets).quantize(step))} {instrument.quote_asset} after fees"
-    )
+def _refused(reasons: Sequence[str]) -> ConfigError:
+    faults = tuple(f"strategy_config: {reason}" for reason in reasons)
+    if len(faults) == 1:
+        return ConfigError(faults[0])
+    return ConfigError(f"the grid is refused for {len(faults)} reasons", faults)
 
 
-def _margin_words(
-    settings: EngineSettings, spec: GridSpec, instrument: Instrument, available: Decimal
-) -> str:
-    needed = invested(spec, settings.max_position, settings.leverage).quantize(Decimal("0.01"))
-    words = (
-        f"a full side takes about {plain(needed)} {instrument.quote_asset} at leverage "
-        f"{plain(settings.leverage)}, {plain(available.quantize(Decimal('0.01')))} is available"
-    )
-    if needed > available:
-        raise ConfigError(f"strategy_config: {words}; lower quantity or max_position")
-    return words
+def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
+    """Tell the log what a bot's first grid will be, and refuse what `--check` refuses.
+
+    Before anything is opened, so that a refused start leaves nothing behind. A grid that is in the
+    ledger goes on as it is. Errors: AuthError, ConfigError.
+    """
+    if _has_journal(place.db_path):
+        return
+    config, clock = loaded.config, SystemClock()
+    settings = engine_settings(config, clock.now())
+    client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
+    try:
+        instrument = client.fetch_instrument(config.symbol)
+        found = preflight_of(client, settings, instrument)
+    except AuthError:
+        raise
+    except ExchangeError as error:  # the engine tries until it is reached
+        log.warning("preflight_failed", error=str(error))
+        return
+    finally:
+        client.close()
+    for name, words in lines(found, instrument, english):
+        log.info("preflight", check=name, words=words)
+    if settings.grid.trigger_price is None:  # else it is judged at the price that starts it
+        refuse(found)
 
 
-def _liquidation_words(
-    settings: EngineSettings,
-    spec: GridSpec,
-    instrument: Instrument,
-    price: Decimal,
-    wallet: Decimal,
-) -> str:
-    request = settings.grid
-    grid = new_grid(
-        spec, price, open_initial=request.open_initial, max_position=request.max_position
-    )
-    wanted = desired_orders(grid, price, instrument, max_position=request.max_position)
-    worst = worst_case(ZERO, None, wallet, wanted, instrument)
-    faults = liquidation_faults(worst, spec.levels[0], spec.levels[-1])
-    if faults and not settings.allow_liquidation_in_range:
-        raise ConfigError("strategy_config: " + "; ".join(faults))
-    ways = [
-        f"{way} price at about {plain(instrument.round_price(at))}"
-        for way, at in (("a falling", worst.falling), ("a rising", worst.rising))
-        if at is not None
-    ]
-    return f"worst case: {' or '.join(ways)}" if ways else "no price on the way leads to it"
+def _has_journal(path: Path) -> bool:
+    """Whether anything was ever booked; True too for a file that a start will refuse itself."""
+    from database.reading import LedgerReader
+
+    if not path.exists():
+        return False
+    try:
+        with LedgerReader(path) as reader:
+            return reader.has_events()
+    except StoreError:
+        return True
+
+
+def _account_words(client: ExchangeClient, instance_id: str, symbol: str) -> str:
+    """Count what rests on a live account already (CONTRACT 3)."""
+    from cli.bot_wiring import InstanceIds
+
+    owns = InstanceIds(instance_id).owns
+    orders = client.fetch_open_orders(symbol)
+    own = sum(owns(order.client_order_id) for order in orders)
+    words = "{own} open orders of this instance, {foreign} of others"
+    return t(words, own=own, foreign=len(orders) - own)
 
 
 def _refuse_folders(place: Place) -> None:
@@ -158,29 +235,30 @@ def _page_words(loaded: LoadedConfig, place: Place) -> str:
     token = loaded.variables.get("WEB_TOKEN")
     refuse_unsafe(place.web_host, Secret(token) if token else None, debug=False)
     if not place.web_port:
-        return f"on the first free port of {place.web_host}"
+        return t("on the first free port of {host}", host=place.web_host)
     address = f"{place.web_host}:{place.web_port}"
     if is_held(place.run_dir / ".bot.lock"):
-        return f"{address}, where this instance runs now"
+        return t("{address}, where this instance runs now", address=address)
     if not is_port_free(place.web_host, place.web_port):
         raise PageTaken(
             f"web_port: {place.web_port} on {place.web_host} cannot be listened on (another "
             "program has it, or web_host is no address of this machine): set another "
             "daemon_config.web_port"
         )
-    return f"{address} is free"
+    return t("{address} is free", address=address)
 
 
-def _database(path: Path, instance_id: str) -> Iterator[tuple[str, str]]:
+def _database(path: Path, instance_id: str, report: Report) -> None:
     """Open an existing database as a start would, without leaving one where there was none."""
     from database.db import Database
 
     if not path.exists():
-        yield "database", f"{path.name} will be created"
+        report.say("database", t("{name} will be created", name=path.name))
         return
     database = Database(path)
     try:
         database.bind_instance(instance_id)
-        yield "database", f"{path.name} is whole, {database.fill_count()} fills"
+        count = database.fill_count()
+        report.say("database", t("{name} is whole, {count} fills", name=path.name, count=count))
     finally:
         database.close()

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Protocol
+
+
+class Tell(Protocol):
+    """Put values into a text: `t` for a person, `english` for a program or a log."""
+
+    def __call__(self, text: str, /, **values: object) -> str: ...
 
 
 def language(environ: Mapping[str, str] | None = None) -> str:
@@ -22,4 +29,9 @@ def t(text: str, /, **values: object) -> str:
         from core.locale_zh import CATALOGUE  # loaded only where it is read
 
         text = CATALOGUE.get(text, text)
+    return text.format(**values) if values else text
+
+
+def english(text: str, /, **values: object) -> str:
+    """Put the values in place of the text's `{names}`, whatever the locale."""
     return text.format(**values) if values else text

@@ -203,4 +203,98 @@ CATALOGUE = {
     "position": "持倉",
     "amount": "金額",
     "slot": "位置",
+    # run.py --check
+    "{id}: {mode} on {symbol}": "{id}：{mode}，{symbol}",
+    "paper": "模擬",
+    "live": "實盤",
+    "arithmetic": "等差",
+    "geometric": "等比",
+    "neutral": "中性",
+    "long": "做多",
+    "short": "做空",
+    "{exchange} answers; {symbol} is at {price}": "{exchange} 有回應；{symbol} 現價 {price}",
+    "{own} open orders of this instance, {foreign} of others": (
+        "本實例掛單 {own}，其他掛單 {foreign}"
+    ),
+    "{levels} levels ({cells} cells), {mode}, {kind}, {quantity} {base} an order": (
+        "{levels} 條價位（{cells} 格），{mode}，{kind}，每單 {quantity} {base}"
+    ),
+    "{lower} to {upper}, {width} wide ({percent} %); levels {step} apart ({steps} %)": (
+        "{lower} 至 {upper}，寬 {width}（{percent} %）；間距 {step}（{steps} %）"
+    ),
+    "a closed cell earns {profit} {quote} after fees ({percent} % of its order)": (
+        "每格扣除手續費後獲利 {profit} {quote}（訂單價值的 {percent} %）"
+    ),
+    "{count} of {cells} cells earn less than twice their fees: use fewer levels": (
+        "{cells} 格中有 {count} 格的獲利不到手續費的兩倍：請減少價位數"
+    ),
+    "{now} now, at most {most} at once; worth {notional} {quote} (at least {minimum})": (
+        "目前 {now} 筆，同時最多 {most} 筆；每筆 {notional} {quote}（下限 {minimum}）"
+    ),
+    "{now} now, at most {most} of {limit} at once; worth {notional} {quote} (from {minimum})": (
+        "現有 {now} 筆，最多 {most} 筆（上限 {limit}）；每筆 {notional} {quote}（下限 {minimum}）"
+    ),
+    "a full side takes {margin} {quote} at leverage {leverage}, {available} is available": (
+        "單邊全部成交需保證金 {margin} {quote}（槓桿 {leverage}），可用 {available}"
+    ),
+    "long {quantity} {base} for {cost} {quote}, down {loss} at the lowest level": (
+        "多單 {quantity} {base}，成本 {cost} {quote}，跌至最低價位時虧損 {loss}"
+    ),
+    "short {quantity} {base} for {cost} {quote}, down {loss} at the highest level": (
+        "空單 {quantity} {base}，成本 {cost} {quote}，漲至最高價位時虧損 {loss}"
+    ),
+    "at most {long}; or {short}": "最多{long}；或{short}",
+    "at most {side}": "最多{side}",
+    "the account holds {position} now; ": "帳戶目前持倉 {position}；",
+    "now at about {price}": "目前約 {price}",
+    "worst case, falling: about {price}, {percent} % below the lowest level": (
+        "最壞情況，下跌：約 {price}，低於最低價位 {percent} %"
+    ),
+    "worst case, rising: about {price}, {percent} % above the highest level": (
+        "最壞情況，上漲：約 {price}，高於最高價位 {percent} %"
+    ),
+    "worst case, falling: about {price}, inside the range": (
+        "最壞情況，下跌：約 {price}，在區間之內"
+    ),
+    "worst case, rising: about {price}, inside the range": (
+        "最壞情況，上漲：約 {price}，在區間之內"
+    ),
+    "no price on the way leads to it": "途中沒有會觸發強平的價格",
+    "stop_loss {amount}: leaving after the first fill costs {cost}: it ends at once": (
+        "stop_loss {amount}：首筆成交後離場即需 {cost}：會立刻結束"
+    ),
+    "stop_loss {amount} {quote}: reached inside the range, a full side loses {worst}": (
+        "stop_loss {amount} {quote}：在區間內就會觸及，單邊全部成交虧損 {worst}"
+    ),
+    "stop_loss {amount} {quote}: beyond the range, a full side loses {worst} inside": (
+        "stop_loss {amount} {quote}：在區間外才會觸及，區間內單邊最多虧損 {worst}"
+    ),
+    "take_profit {amount} {quote}: one closed cell earns it: the bot ends with it": (
+        "take_profit {amount} {quote}：一格獲利即達到：機器人隨即結束"
+    ),
+    "take_profit {amount} {quote}: {count} closed cells, more while lots are open": (
+        "take_profit {amount} {quote}：約 {count} 格獲利，仍有持倉時需更多"
+    ),
+    "below {low} or above {high} for {seconds} s": "低於 {low} 或高於 {high} 達 {seconds} 秒",
+    "outside the range nothing is done: the grid waits for the price to come back": (
+        "超出區間時不動作：網格等待價格回來"
+    ),
+    "{beyond}: entries are cancelled, exits stay; back inside it goes on": (
+        "{beyond}：取消開倉單，保留平倉單；回到區間內後繼續"
+    ),
+    "{beyond}: all is cancelled and closed, and the bot ends": (
+        "{beyond}：取消所有訂單並平倉，機器人結束"
+    ),
+    "{beyond}: the range is centred on the price again, lots are kept": (
+        "{beyond}：以現價重新置中區間，保留持倉"
+    ),
+    "{beyond}: the grid follows the price cell by cell; the other way it stops entries": (
+        "{beyond}：網格逐格跟隨價格；反方向則停止開倉"
+    ),
+    "{low} to {high}": "{low} 至 {high}",
+    "on the first free port of {host}": "{host} 的第一個可用埠",
+    "{address}, where this instance runs now": "{address}，本實例正在此執行",
+    "{address} is free": "{address} 可用",
+    "{name} will be created": "將建立 {name}",
+    "{name} is whole, {count} fills": "{name} 完整，{count} 筆成交",
 }

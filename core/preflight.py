@@ -7,12 +7,14 @@ command nor a supervisor ever loads trading code. Standard library only.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import select
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from core.child import expand_environment
 from core.console import Console
@@ -24,19 +26,45 @@ from core.spec import ChildSpec
 
 CHECK_OPTION = "--check"
 CHECK_TIMEOUT_S = 60.0
+REPORT_VARIABLE = "GRID_CHECK_REPORT"
+REPORT_MARK = "\x1e"
+"""Begins the line of the check's output that is for a program: RFC 7464's record separator."""
+
 _MAX_OUTPUT = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """How `run.py --check` ended and what it printed, both streams together."""
+    """How `run.py --check` ended and what it printed, both streams together.
+
+    `report` is its own account for a program: `faults`, `warnings` and `preflight`; empty when it
+    did not come to that, or is another program than ours.
+    """
 
     code: int
     output: str
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What it refused, one fault each; never empty when it failed."""
+        if self.code == ExitCode.OK:
+            return ()
+        told = self.report.get("faults")
+        if isinstance(told, list) and told:
+            return tuple(str(fault) for fault in told)
+        lines = [line.strip() for line in self.output.splitlines() if line.strip()]
+        last = lines[-1] if lines else "it printed nothing"
+        return (f"the bot's own check ended with {self.code}: {last}",)
 
 
-def run_check(spec: ChildSpec, timeout_s: float = CHECK_TIMEOUT_S) -> CheckResult:
-    """Run the bot's own check of this spec, to its end or the timeout."""
+def run_check(
+    spec: ChildSpec, timeout_s: float = CHECK_TIMEOUT_S, *, is_english: bool = False
+) -> CheckResult:
+    """Run the bot's own check of this spec, to its end or the timeout.
+
+    `is_english` whatever the locale, for what goes into JSON.
+    """
     folder = run_dir(Path(spec.root), spec.instance_id)
 
     def environment() -> dict[str, str]:
@@ -52,6 +80,8 @@ def run_check(spec: ChildSpec, timeout_s: float = CHECK_TIMEOUT_S) -> CheckResul
             "GRID_ROOT": spec.root,
             "GRID_RUN_DIR": str(folder),
             "GRID_CONFIG_SOURCE": spec.config_path,
+            REPORT_VARIABLE: "1",
+            **({"LC_ALL": "C.UTF-8"} if is_english else {}),
         }
 
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -77,7 +107,24 @@ def run_check(spec: ChildSpec, timeout_s: float = CHECK_TIMEOUT_S) -> CheckResul
     code = reap(child.pid)
     if not in_time:
         return CheckResult(code=-signal.SIGKILL, output=f"{output}\nno end within {timeout_s:g} s")
-    return CheckResult(code=code, output=output)
+    words, report = _split(output)
+    return CheckResult(code=code, output=words, report=report)
+
+
+def _split(output: str) -> tuple[str, dict[str, Any]]:
+    """Part the words from the line for a program; what is no such line stays with the words."""
+    words, report = [], {}
+    for line in output.split("\n"):  # `splitlines` would split at the mark too
+        if line.startswith(REPORT_MARK):
+            try:
+                found = json.loads(line[len(REPORT_MARK) :])
+            except ValueError:
+                found = None
+            if isinstance(found, dict):
+                report = found
+                continue
+        words.append(line)
+    return "\n".join(words), report
 
 
 def allow_live(spec: ChildSpec, console: Console, *, ask: bool) -> int:

@@ -36,7 +36,14 @@ def _validate_one(
 ) -> dict[str, Any]:
     result = load_specs_in_child([name], root, instance_id)[0]
     faults = list(result.faults)
-    report: dict[str, Any] = {"config_file": name, "instance_id": None, "check": None}
+    report: dict[str, Any] = {
+        "config_file": name,
+        "instance_id": None,
+        "check": None,
+        "preflight": None,
+    }
+    refused: tuple[str, ...] = ()  # by the bot's own check, whose output has said so already
+    warnings = list(result.warnings)
     code = int(ExitCode.USAGE) if faults else int(ExitCode.OK)
     if result.spec is not None:
         report["instance_id"] = result.spec.instance_id
@@ -44,10 +51,16 @@ def _validate_one(
         faults += claim_faults(InstanceRegistry(root), result.spec)
         code = int(ExitCode.USAGE) if faults else int(ExitCode.OK)
         if not faults and result.spec.is_bot:
-            check = run_check(result.spec)
+            check = run_check(result.spec, is_english=console.as_json)
             report["check"] = {"exit_code": check.code, "output": check.output}
+            report["preflight"] = check.report.get("preflight")
+            warnings += [str(words) for words in check.report.get("warnings", ())]
+            refused = check.faults
             if check.output and not console.as_json:
                 console.say("{text}", text=check.output.rstrip())
+            elif refused:
+                for fault in refused:
+                    console.complain("{fault}", fault=fault)
             if check.code != 0:
                 code = int(ExitCode.USAGE if check.code == ExitCode.USAGE else ExitCode.FAILED)
     for warning in result.warnings:
@@ -60,8 +73,8 @@ def _validate_one(
         **report,
         "valid": code == 0,
         "exit_code": code,
-        "faults": faults,
-        "warnings": list(result.warnings),
+        "faults": [*faults, *refused],
+        "warnings": warnings,
     }
 
 

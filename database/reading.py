@@ -111,6 +111,10 @@ class LedgerReader:
         sql = f"SELECT {FUNDING_COLUMNS} FROM funding ORDER BY id"
         return self.read("read the funding", sql, funding_of)
 
+    def has_events(self) -> bool:
+        """Whether the journal has any entry."""
+        return bool(self._rows("read the journal", "SELECT 1 FROM events LIMIT 1"))
+
     def events(self) -> tuple[Entry, ...]:
         """The whole journal: (sequence number, kind, payload, time), in order."""
         sql = "SELECT seq, kind, payload, time FROM events ORDER BY seq"

@@ -102,9 +102,14 @@ def fee_floor_faults(levels: Levels, fee: Decimal) -> tuple[str, ...]:
     return tuple(faults)
 
 
+def thin_cells(levels: Levels, fee: Decimal) -> Sequence[tuple[Decimal, Decimal]]:
+    """Give the cells that earn less than twice their fees, lowest first."""
+    return [(low, high) for low, high in cells_of(levels) if high - low < 2 * fee * (low + high)]
+
+
 def fee_floor_warnings(levels: Levels, fee: Decimal) -> tuple[str, ...]:
     """Warn when the thinnest cell earns less than twice its fees."""
-    thin = [(low, high) for low, high in cells_of(levels) if high - low < 2 * fee * (low + high)]
+    thin = thin_cells(levels, fee)
     if not thin:
         return ()
     low, high = thin[0]
