@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
+from core.bot_options import COMMAND_KEYS, OPTIONS, Kind
 from core.config import parse
+from core.config_sections import (
+    DaemonConfig,
+    ExchangeConfig,
+    Metadata,
+    PaperConfig,
+    StrategyConfig,
+)
 from core.config_text import Findings, decode
 from core.errors import ConfigError
 
@@ -75,6 +83,9 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([("metadata.strategy", "dca")], "metadata.strategy", '"perp_grid"'),
     ([("metadata.example", "maybe")], "metadata.example", "true or false"),
     ([("metadata", [])], "metadata", "a list, expected an object"),
+    ([("metadata.name", "")], "metadata.name", '"", expected a text of one line'),
+    ([("metadata.name", "a\nb")], "metadata.name", "a text of one line"),
+    ([("metadata.version", [])], "metadata.version", "a text of one line"),
     # daemon_config
     ([d("web_port", 0)], "daemon_config.web_port", "a port from 1 to 65535"),
     ([d("web_port", 65536)], "daemon_config.web_port", "a port from 1 to 65535"),
@@ -124,6 +135,21 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
         "less than grid_upper_price, which is 160",
     ),
     ([d("bot_args", "--symbol ${API_TOKEN:-x}")], "daemon_config.bot_args", "no key or token"),
+    ([d("python_path", " ")], "daemon_config.python_path", '" ", expected a path'),
+    ([d("script_path", "run\n.py")], "daemon_config.script_path", "a path"),
+    ([d("working_dir", True)], "daemon_config.working_dir", "true, expected a path"),
+    ([d("env_file", 5)], "daemon_config.env_file", "5, expected a path"),
+    ([d("restart_window", 0)], "daemon_config.restart_window", "0, expected a number of seconds"),
+    ([d("restart_delay_max", "1h")], "daemon_config.restart_delay_max", '"1h", expected a number'),
+    ([d("healthy_after", -5)], "daemon_config.healthy_after", "-5, expected a number of seconds"),
+    ([d("fatal_retry_interval", 0)], "daemon_config.fatal_retry_interval", "seconds above 0"),
+    ([d("health_check_interval", "0")], "daemon_config.health_check_interval", '"0", expected'),
+    ([d("health_check_timeout", -1)], "daemon_config.health_check_timeout", "seconds above 0"),
+    ([d("startup_timeout", "1e10")], "daemon_config.startup_timeout", "at most 1e9"),
+    ([d("finish_after", -0.5)], "daemon_config.finish_after", "seconds from 0"),
+    ([d("cpu_limit_percent", 0)], "daemon_config.cpu_limit_percent", "a whole number from 1"),
+    ([d("log_cleanup_interval", 0)], "daemon_config.log_cleanup_interval", "seconds above 0"),
+    ([d("log_max_mb", 1.5)], "daemon_config.log_max_mb", "1.5, expected a whole number from 1"),
     ([d("python_path", "${PYTHON")], "daemon_config.python_path", "${NAME:-default}"),
     ([d("python_path", "${NOWHERE}")], "daemon_config.python_path", "NOWHERE is not set"),
     # exchange_config
@@ -134,6 +160,7 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
         "the exchange is paper",
     ),
     ([e("api_key", 5)], "exchange_config.api_key", "a key"),
+    ([e("secret_key", "a b")], "exchange_config.secret_key", "***, expected a key"),
     ([e("base_url", "http://api.example.com")], "exchange_config.base_url", "only to this machine"),
     ([e("base_url", "ftp://127.0.0.1")], "exchange_config.base_url", "https://"),
     ([e("base_url", "https://u:p@x.com")], "exchange_config.base_url", "***"),
@@ -147,7 +174,29 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([e("paper.seed", 1.5)], "exchange_config.paper.seed", "a whole number"),
     ([e("paper.maker_fee", 2)], "exchange_config.paper.maker_fee", "0.0002 for 0.02 %"),
     ([e("paper.tick_size", 0)], "exchange_config.paper.tick_size", "above 0"),
+    ([e("paper.taker_fee", "-0.02")], "exchange_config.paper.taker_fee", "from -0.01 to 0.1"),
+    ([e("paper.lot_size", -1)], "exchange_config.paper.lot_size", "-1, expected a number above 0"),
+    ([e("paper.min_notional", -5)], "exchange_config.paper.min_notional", "of at least 0"),
+    ([e("paper.balance", 0)], "exchange_config.paper.balance", "0, expected a number above 0"),
+    ([e("paper.start_price", "x")], "exchange_config.paper.start_price", '"x", expected a number'),
+    ([e("paper.funding_file", 5)], "exchange_config.paper.funding_file", "5, expected a path"),
+    ([e("paper.funding_rate", 1)], "exchange_config.paper.funding_rate", "from -0.1 to 0.1"),
     # strategy_config
+    ([s("exchange", "kraken")], "strategy_config.exchange", '"kraken", expected one of backpack'),
+    ([s("symbol", "SOL USDC")], "strategy_config.symbol", "as the exchange spells it"),
+    ([s("strategy", "dca")], "strategy_config.strategy", '"dca", expected "perp_grid"'),
+    ([s("market_type", "spot")], "strategy_config.market_type", '"spot", expected "perp"'),
+    ([s("max_position", "-1")], "strategy_config.max_position", '"-1", expected a number above 0'),
+    ([s("price_range", 100)], "strategy_config.price_range", "per cent above 0, at most 99"),
+    ([s("auto_price", "maybe")], "strategy_config.auto_price", '"maybe", expected true or false'),
+    ([s("trigger_price", 0)], "strategy_config.trigger_price", "0, expected a number above 0"),
+    (
+        [s("allow_liquidation_in_range", 1)],
+        "strategy_config.allow_liquidation_in_range",
+        "true or false",
+    ),
+    ([s("allow_account_changes", "si")], "strategy_config.allow_account_changes", "true or false"),
+    ([s("no_web", 0)], "strategy_config.no_web", "0, expected true or false"),
     ([("metadata.symbol", REMOVED)], "strategy_config.symbol", "not set"),
     ([s("grid_lower_price", REMOVED)], "strategy_config.grid_lower_price", "not set"),
     ([s("grid_num", REMOVED)], "strategy_config.grid_num", "how many levels"),
@@ -201,9 +250,77 @@ def test_each_broken_config_is_one_fault(
     assert said in faults[0]
 
 
-def test_the_table_is_long_enough() -> None:
-    """The work order asks for forty broken configs at least."""
-    assert len(ONE_FAULT) >= 40
+SECTIONS = {
+    "metadata": Metadata,
+    "daemon_config": DaemonConfig,
+    "exchange_config": ExchangeConfig,
+    "exchange_config.paper": PaperConfig,
+    "strategy_config": StrategyConfig,
+}
+
+
+def test_every_key_has_a_value_that_is_refused() -> None:
+    """A key that is added to a section comes with a broken value in the table above."""
+    covered = {where for _, where, _ in ONE_FAULT}
+    missing = [
+        f"{section}.{key}"
+        for section, model in SECTIONS.items()
+        for key in model.model_fields
+        if f"{section}.{key}" not in covered
+    ]
+    assert missing == []
+
+
+BAD_OPTIONS: dict[str, tuple[str, str]] = {
+    # An option that takes a value: what is typed after it, and what it wants instead.
+    "--exchange": ("kraken", "backpack, aster, paper"),
+    "--symbol": ("SOL/USDC", "as the exchange spells it"),
+    "--strategy": ("dca", '"perp_grid"'),
+    "--market-type": ("spot", '"perp"'),
+    "--grid-lower": ("-1", "a number above 0"),
+    "--grid-upper": ("1e400", "a number above 0"),
+    "--grid-num": ("1", "from 2 to 1000"),
+    "--grid-mode": ("log", "arithmetic, geometric"),
+    "--grid-type": ("both", "neutral, long, short"),
+    "--quantity": ("0", "a number above 0"),
+    "--max-position": ("ten", "a number above 0"),
+    "--leverage": ("0.5", "from 1 to 200"),
+    "--stop-loss": ("-100", "a number above 0"),
+    "--take-profit": ("NaN", "a number above 0"),
+    "--boundary-action": ("panic", "stop_only"),
+    "--boundary-tolerance": ("0.6", "a fraction from 0 to 0.5"),
+    "--price-range": ("0", "per cent above 0"),
+    "--duration": ("1h", "a number of seconds"),
+    "--interval": ("0", "seconds above 0"),
+}
+
+
+@pytest.mark.parametrize("flag", [o.flag for o in OPTIONS if o.kind is Kind.VALUE])
+def test_every_option_that_takes_a_value_refuses_a_bad_one(flag: str) -> None:
+    """Typed after run.py or in bot_args: the option, the value as typed, what was expected."""
+    value, said = BAD_OPTIONS[flag]
+    (fault,) = faults_of(VALID, bot_args=(f"{flag}={value}",))
+    assert fault.startswith(f'{SOURCE}: {flag}: was "{value}", expected '), fault
+    assert said in fault
+    (fault,) = faults_of(changed(d("bot_args", f"{flag}={value}")))
+    assert fault.startswith(f'{SOURCE}: daemon_config.bot_args: {flag}: was "{value}"'), fault
+
+
+@pytest.mark.parametrize("flag", [o.flag for o in OPTIONS if o.kind in (Kind.SWITCH, Kind.FLAG)])
+def test_every_switch_refuses_a_value(flag: str) -> None:
+    """A switch is given alone; `--no-web=1` is not guessed at."""
+    (fault,) = faults_of(VALID, bot_args=(f"{flag}=maybe",))
+    assert flag in fault
+    assert "maybe" in fault
+
+
+@pytest.mark.parametrize("flag", [o.flag for o in OPTIONS if o.key in COMMAND_KEYS])
+def test_every_command_is_refused_in_a_file(flag: str) -> None:
+    """What a run is to do is not a setting: bot_args with it would do it at every start."""
+    value = "=x" if flag == "--config" else ""
+    (fault,) = faults_of(changed(d("bot_args", f"{flag}{value}")))
+    assert "settings only: this is a command for run.py itself" in fault
+    assert flag in fault
 
 
 def test_the_config_that_the_table_breaks_is_valid() -> None:
