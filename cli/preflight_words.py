@@ -22,8 +22,8 @@ _BOUNDARY = {
     "none": "outside the range nothing is done: the grid waits for the price to come back",
     "stop_only": "{beyond}: entries are cancelled, exits stay; back inside it goes on",
     "emergency_close": "{beyond}: all is cancelled and closed, and the bot ends",
-    "adjust_range": "{beyond}: the range is centred on the price again, lots are kept",
-    "trail": "{beyond}: the grid follows the price cell by cell; the other way it stops entries",
+    "adjust_range": "{beyond}: a range of the same width around the price, {moves} an hour at most",
+    "trail": "{beyond}: the grid follows the price cell by cell, {moves} an hour at most",
 }
 
 
@@ -86,7 +86,10 @@ def lines(found: Preflight, instrument: Instrument, tell: Tell) -> Iterator[Line
         high=plain(found.breach.high),
         seconds=f"{found.confirm_s:g}",
     )
-    yield "boundary", tell(_BOUNDARY[found.boundary_action], beyond=beyond)
+    yield (
+        "boundary",
+        tell(_BOUNDARY[found.boundary_action], beyond=beyond, moves=found.moves_per_hour),
+    )
 
 
 def _orders(found: Preflight, instrument: Instrument, tell: Tell) -> str:
@@ -255,6 +258,7 @@ def document(found: Preflight, instrument: Instrument) -> dict[str, Any]:
         "cost_of_leaving_at_once": plain(found.entry_cost),
         "cells_to_take_profit": found.cells_to_profit,
         "boundary_action": found.boundary_action,
+        "moves_per_hour": found.moves_per_hour,
         "breach_below": plain(found.breach.low),
         "breach_above": plain(found.breach.high),
     }

@@ -285,11 +285,11 @@ CATALOGUE = {
     "{beyond}: all is cancelled and closed, and the bot ends": (
         "{beyond}：取消所有訂單並平倉，機器人結束"
     ),
-    "{beyond}: the range is centred on the price again, lots are kept": (
-        "{beyond}：以現價重新置中區間，保留持倉"
+    "{beyond}: a range of the same width around the price, {moves} an hour at most": (
+        "{beyond}：以現價為中心建立同寬的區間，每小時最多 {moves} 次"
     ),
-    "{beyond}: the grid follows the price cell by cell; the other way it stops entries": (
-        "{beyond}：網格逐格跟隨價格；反方向則停止開倉"
+    "{beyond}: the grid follows the price cell by cell, {moves} an hour at most": (
+        "{beyond}：網格逐格跟隨價格，每小時最多 {moves} 次"
     ),
     "{low} to {high}": "{low} 至 {high}",
     "on the first free port of {host}": "{host} 的第一個可用埠",

@@ -24,7 +24,7 @@ from strategies.findings import (
     order_words,
     text,
 )
-from strategies.grid_state import pnl
+from strategies.grid_state import TRIM_SLOT, pnl
 
 SAME_TIME = timedelta(seconds=1)
 """A stream and a history may stamp one trade with other digits of the second (milliseconds here,
@@ -56,11 +56,16 @@ def compare(ledger: LedgerSide, exchange: ExchangeSide, owns: Callable[[str], bo
     """Compare once. `owns` tells this instance's client order ids."""
     folded, inside = examine(ledger, exchange.mark)
     own, foreign = _split(ledger, exchange.fills, owns)
+    trims = {order.client_order_id for order in ledger.orders if order.slot == TRIM_SLOT}
+
+    def is_trim(fill: Fill) -> bool:
+        return fill.client_order_id in trims  # it takes off what was never of this grid's lots
+
     found = [
         *_orders(ledger, exchange, owns),
         *_fills(ledger, own),
         *_funding(ledger, exchange, folded),
-        *_position(exchange, folded, own),
+        *_position(exchange, folded, [fill for fill in own if not is_trim(fill)]),
         *_equity(exchange),
         *inside,
     ]
@@ -70,7 +75,8 @@ def compare(ledger: LedgerSide, exchange: ExchangeSide, owns: Callable[[str], bo
     if book is not None and grid is not None:
         flying = {fill.trade_id for fill, _ in ledger.fills}
         position = book.base + grid.position
-        position += sum((f.signed_quantity for f in own if f.trade_id not in flying), ZERO)
+        in_flight = [f for f in own if f.trade_id not in flying and not is_trim(f)]
+        position += sum((fill.signed_quantity for fill in in_flight), ZERO)
     return Look(
         differences=tuple(found),
         position=position,

@@ -20,7 +20,7 @@ from core.errors import IllegalTransition
 from core.model import ZERO, Order, OrderStatus
 from strategies import journal
 from strategies.findings import Difference, Entry, Kind, LedgerSide, fill_words, order_words, text
-from strategies.grid_state import pnl
+from strategies.grid_state import TRIM_SLOT, pnl
 from strategies.journal import Book
 
 LIQUIDATION = "liquidation"
@@ -280,10 +280,11 @@ def _sums(ledger: LedgerSide, folded: Folded, mark: Decimal) -> list[Difference]
     if book is None:
         return []
     quantity, cash, fees = folded.settled_quantity, folded.settled_cash, ZERO
-    for fill, _ in ledger.fills:
-        quantity += fill.signed_quantity
-        cash -= fill.signed_quantity * fill.price
+    for fill, slot in ledger.fills:
         fees += fill.fee
+        if slot != TRIM_SLOT:  # a trim takes off what a hand put on: only its fee is ours
+            quantity += fill.signed_quantity
+            cash -= fill.signed_quantity * fill.price
     funding = sum((payment.amount for payment in ledger.funding), ZERO)
     grid = book.grid
     held = ZERO if grid is None else grid.position

@@ -226,6 +226,12 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([s("boundary_tolerance", 2)], "strategy_config.boundary_tolerance", "a fraction from 0"),
     ([s("boundary_confirm", -1)], "strategy_config.boundary_confirm", "a number of seconds"),
     ([s("boundary_moves_per_hour", 0)], "strategy_config.boundary_moves_per_hour", "from 1"),
+    ([s("boundary_confirm", -1)], "strategy_config.boundary_confirm", "-1, expected a number of"),
+    (
+        [s("boundary_moves_per_hour", 0)],
+        "strategy_config.boundary_moves_per_hour",
+        "0, expected a whole number from 1",
+    ),
     ([s("auto_price", True)], "strategy_config.price_range", "auto_price needs it"),
     ([s("open_initial", "yes")], "strategy_config.open_initial", "true or false"),
     ([s("duration", 0)], "strategy_config.duration", "above 0"),

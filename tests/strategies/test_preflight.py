@@ -189,7 +189,7 @@ STOPS: list[tuple[dict[str, Any], str, str]] = [
     ({"boundary_action": "stop_only"}, "boundary", "below 99.9 or above 110.11 for 10 s: entries"),
     ({"boundary_action": "emergency_close", "boundary_tolerance": D(0)}, "boundary",
      "below 100 or above 110 for 10 s: all is cancelled and closed"),
-    ({"boundary_action": "adjust_range"}, "boundary", "centred on the price"),
+    ({"boundary_action": "adjust_range"}, "boundary", "around the price, 12 an hour"),
     ({"boundary_action": "trail"}, "boundary", "follows the price cell by cell"),
 ]  # fmt: skip
 
