@@ -9,6 +9,7 @@ the same file and are read at the same instant; a live one is asked through its 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,10 +54,16 @@ def audit(instance_id: str, root: Path, console: Console) -> int:
     except (GridfleetError, OSError) as error:
         faults = error.faults if isinstance(error, ConfigError) else (str(error),)
         return _not_compared(instance_id, mask_text("; ".join(faults)), console)
+    except Exception as error:  # a bug of ours is no difference, which is what a bare 1 would say
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+        return _not_compared(instance_id, mask_text(reason), console)
     if console.as_json:
         console.emit(document_of(found))
     else:
         _print(found, console)
+    if console.unsaid is not None and not found.differences:
+        return NOT_COMPARED  # it could not be told; a bare failure's 1 would say "different"
     return found.exit_code
 
 
@@ -189,8 +196,13 @@ class _Sides:
             raise StoreError(
                 f"{self._db_path}: the paper exchange has no account yet; start the instance once"
             )
-        initial = Decimal(account["market"]["initial"])
-        client, _ = create_exchange(self.config, store, SystemClock(), root=self._root)
+        try:
+            initial = Decimal(account["market"]["initial"])
+            client, _ = create_exchange(self.config, store, SystemClock(), root=self._root)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            words = f"{self._db_path}: the paper exchange's account is damaged ({why})"
+            raise StoreError(words) from error
         try:
             yield client, initial
         finally:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import Place, place_of
-from cli.bot_wiring import SystemClock, engine_settings
+from cli.bot_wiring import InstanceIds, SystemClock, engine_settings
 from cli.preflight_words import Line, document, lines
+from core.config_spec import account_of
 from core.errors import (
     AuthError,
     ConfigError,
@@ -38,6 +39,7 @@ from strategies.preflight import Preflight, preflight
 from strategies.settings import EngineSettings, build_spec
 
 if TYPE_CHECKING:
+    from core.config import InstanceConfig
     from core.config_load import LoadedConfig
     from core.ports import ExchangeClient
 
@@ -126,7 +128,7 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
         price = plain(found.price)
         report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))
         if not config.is_paper:
-            report.say("account", _account_words(client, config.instance_id, config.symbol))
+            report.say("account", _account_words(client, config))
     finally:
         client.close()
     report.preflight = document(found, instrument)
@@ -204,15 +206,13 @@ def _has_journal(path: Path) -> bool:
         return True
 
 
-def _account_words(client: ExchangeClient, instance_id: str, symbol: str) -> str:
-    """Count what rests on a live account already (CONTRACT 3)."""
-    from cli.bot_wiring import InstanceIds
-
-    owns = InstanceIds(instance_id).owns
-    orders = client.fetch_open_orders(symbol)
+def _account_words(client: ExchangeClient, config: InstanceConfig) -> str:
+    """Name a live account, without its key, and count what rests on it already (CONTRACT 3)."""
+    owns = InstanceIds(config.instance_id).owns
+    orders = client.fetch_open_orders(config.symbol)
     own = sum(owns(order.client_order_id) for order in orders)
-    words = "{own} open orders of this instance, {foreign} of others"
-    return t(words, own=own, foreign=len(orders) - own)
+    words = "{account}: {own} open orders of this instance, {foreign} of others"
+    return t(words, account=account_of(config), own=own, foreign=len(orders) - own)
 
 
 def _refuse_folders(place: Place) -> None:

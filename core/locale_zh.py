@@ -213,8 +213,8 @@ CATALOGUE = {
     "long": "做多",
     "short": "做空",
     "{exchange} answers; {symbol} is at {price}": "{exchange} 有回應；{symbol} 現價 {price}",
-    "{own} open orders of this instance, {foreign} of others": (
-        "本實例掛單 {own}，其他掛單 {foreign}"
+    "{account}: {own} open orders of this instance, {foreign} of others": (
+        "{account}：本實例掛單 {own}，其他掛單 {foreign}"
     ),
     "{levels} levels ({cells} cells), {mode}, {kind}, {quantity} {base} an order": (
         "{levels} 條價位（{cells} 格），{mode}，{kind}，每單 {quantity} {base}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -19,8 +21,13 @@ from audit_world import ID, Instance, make_instance
 from cli import instance_cli
 from cli.audit import _Sides
 from cli.audit_words import WORDS
+from cli.bot_wiring import SystemClock
 from core.config_load import load
+from core.errors import AuthError, ConfigError, ExchangeError, OutcomeUnknown, Retryable
 from core.instance_manager import InstanceRegistry
+from core.ports import ExchangeClient
+from database.reading import LedgerReader, PaperReader
+from exchanges.factory import create_exchange
 from strategies.audit import compare, confirm
 from strategies.findings import ExchangeSide, Kind, LedgerSide
 
@@ -547,10 +554,12 @@ NOT_COMPARED: list[tuple[str, Callable[[Instance], object], str]] = [
      "a value is damaged"),
     ("a table gone", lambda i: i.change("DROP TABLE funding"), "no such table"),
     ("no account", lambda i: i.change("DELETE FROM paper_account"), "no account yet"),
+    ("a damaged account", lambda i: i.change("UPDATE paper_account SET payload = '{}'"),
+     "account is damaged"),
     ("no config", without_config, "paper_01.json"),
     ("a faulty config", lambda i: with_config(i, "strategy_config", grid_num=1), "grid_num"),
-    ("a live config", lambda i: with_config(i, "exchange_config", mode="live", api_key="k" * 44,
-     secret_key="s" * 44), "live"),
+    ("a live exchange out of reach", lambda i: with_config(i, "exchange_config", mode="live",
+     api_key="k" * 44, secret_key="s" * 44, base_url="http://127.0.0.1:9"), ID),
     ("a program of one's own", lambda i: with_config(i, "daemon_config", script_path="/bin/true"),
      "a program of its own"),
 ]  # fmt: skip
@@ -622,3 +631,124 @@ def test_the_version_last_accepted_is_compared(run: Run, instance: Instance) -> 
     instance.config_path.write_text("{")
     assert run()[0] == 0
     assert InstanceRegistry(instance.root).get(ID) is not None
+
+
+def test_words_that_find_no_room_are_no_verdict(instance: Instance) -> None:
+    """Equal, but nobody could be told: 3, never the 1 that means different."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.instance_cli", "--root", str(instance.root), "audit", ID],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert b"No space left" in done.stderr
+
+
+def test_a_bug_of_ours_is_no_difference(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody foresaw ends with 3 and its traceback."""
+
+    def broken(*_: object) -> None:
+        raise AssertionError("impossible")
+
+    monkeypatch.setattr("cli.audit.compare", broken)
+    code, _, err = run()
+    assert code == 3
+    assert "could not compare: AssertionError: impossible" in err
+    assert "Traceback" in err
+
+
+# Live -------------------------------------------------------------------------------------------
+
+
+class Live:
+    """Answers like a live exchange: what the paper books say, with what each test changes."""
+
+    name = "backpack"
+
+    def __init__(self, client: ExchangeClient) -> None:
+        self._client = client
+        self.asked: list[str] = []
+        self.faults: dict[str, Exception] = {}
+        self.is_closed = False
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*values: Any) -> Any:
+            self.asked.append(name)
+            if name in self.faults:
+                raise self.faults[name]
+            return getattr(self._client, name)(*values)
+
+        return call
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def live(
+    instance: Instance, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Live]:
+    """The instance is a live one; its exchange is another copy's paper books."""
+    config = load(instance.config_path, instance.root).config
+    other = instance.copy_to(tmp_path_factory.mktemp("exchange"))
+    with LedgerReader(other.db_path) as reader:
+        books, _ = create_exchange(config, PaperReader(reader), SystemClock(), root=other.root)
+        client = Live(books)
+        monkeypatch.setattr("exchanges.factory.create_exchange", lambda *_, **__: (client, None))
+        with_config(instance, "exchange_config", mode="live", api_key="k" * 44, secret_key="s" * 44)
+        yield client
+
+
+def test_a_live_account_is_compared_through_its_client(
+    run: Run, instance: Instance, live: Live
+) -> None:
+    """All but the balance, and no order is looked up one by one when all is well."""
+    code, out, err = run(ID, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["mode"] == "live"
+    assert document["notes"] == ["the balance is not compared: the account may have other users"]
+    assert live.is_closed
+    assert {"fetch_order", "fetch_balance", "place_orders", "cancel_orders"}.isdisjoint(live.asked)
+    instance.change(f"DELETE FROM fills WHERE id = {A_FILL.format(table='fills')}")
+    code, out, _ = run()
+    assert code == 1
+    assert "missing in the ledger" in out
+
+
+def test_an_order_that_rests_no_more_is_looked_up(run: Run, instance: Instance, live: Live) -> None:
+    """Absent from the open orders is a question: the exchange is asked what became of it."""
+    instance.change(
+        "UPDATE orders SET status = 'NEW', live = 1, filled_qty = '0', slot = '' WHERE id = "
+        + DONE.format(table="orders")
+    )
+    code, out, _ = run()
+    assert code == 1
+    assert "NEW in the ledger, not on the exchange (FILLED)" in out
+    assert live.asked.count("fetch_order") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("fetch_fills", Retryable("api.example.com: timed out")),
+        ("fetch_position", AuthError("invalid signature")),
+        ("fetch_open_orders", ExchangeError("answered 502")),
+        ("fetch_funding", OutcomeUnknown("the connection broke")),
+        ("fetch_quote", ConfigError("symbol: was 'X', expected one that is traded")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_exchange_that_does_not_answer_is_3(
+    run: Run, live: Live, name: str, fault: Exception
+) -> None:
+    """Unknown is never read as equal, nor as different (I11)."""
+    live.faults[name] = fault
+    code, out, err = run()
+    assert (code, out) == (3, "")
+    assert str(fault) in err
+    assert live.is_closed

@@ -1,0 +1,131 @@
+"""`run.py --check` in this process: what it says of a live account, and every fault at once."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import bot_check
+from cli.bot_wiring import InstanceIds, SystemClock
+from core.config_load import LoadedConfig, load
+from core.errors import AuthError, Retryable
+from core.model import OrderRequest, Side
+from core.preflight import REPORT_MARK, REPORT_VARIABLE
+from exchanges.factory import create_exchange
+from exchanges.paper_memory import MemoryPaperStore
+
+KEY = "k3y" * 14
+CONFIG: dict[str, Any] = {
+    "metadata": {"instance_id": "live_01"},
+    "exchange_config": {"mode": "paper", "api_key": KEY, "secret_key": "s3cr3t" * 8},
+    "strategy_config": {
+        "exchange": "backpack",
+        "symbol": "SOL_USDC_PERP",
+        "grid_lower_price": 140,
+        "grid_upper_price": 160,
+        "grid_num": 20,
+        "quantity": 1,
+        "no_web": True,
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRID_ROOT", str(tmp_path))
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv(REPORT_VARIABLE, "1")
+    for name in ("LOG_DIR", "DB_PATH", "WEB_HOST", "WEB_PORT", "GRID_RUN_DIR", "WEB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def loaded(root: Path, mode: str = "paper", **strategy: Any) -> LoadedConfig:
+    document = json.loads(json.dumps(CONFIG))
+    document["exchange_config"]["mode"] = mode
+    document["strategy_config"].update(strategy)
+    path = root / "live_01.json"
+    path.write_text(json.dumps(document))
+    return load(path, root)
+
+
+def request(client_order_id: str, price: int) -> OrderRequest:
+    return OrderRequest(
+        client_order_id=client_order_id,
+        symbol="SOL_USDC_PERP",
+        side=Side.BUY,
+        price=Decimal(price),
+        quantity=Decimal(1),
+        post_only=True,
+        reduce_only=False,
+    )
+
+
+def report_of(out: str) -> dict[str, Any]:
+    """The last line, which is for a program."""
+    *_, last = out.rstrip("\n").split("\n")
+    assert last.startswith(REPORT_MARK)
+    report: dict[str, Any] = json.loads(last[1:])
+    return report
+
+
+def test_a_live_account_is_shown_without_its_key(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Own and foreign orders, and what names the account; the key itself nowhere."""
+    client, feed = create_exchange(
+        loaded(root).config, MemoryPaperStore(), SystemClock(), root=root
+    )
+    ids = InstanceIds("live_01")
+    client.place_orders([request(ids.make(1), 141), request("hand-1", 142), request("x-1", 143)])
+    monkeypatch.setattr(bot_check, "create_exchange", lambda *_, **__: (client, feed))
+    assert bot_check.check(loaded(root, "live")) == 0
+    out = capsys.readouterr().out
+    assert "1 open orders of this instance, 2 of others" in out
+    assert "account      backpack:" in out
+    assert KEY not in out
+    assert report_of(out)["preflight"]["quantity"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(AuthError("invalid signature"), 4), (Retryable("timed out"), 1)]
+)
+def test_an_exchange_that_refuses_is_told_and_the_rest_is_checked(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+) -> None:
+    """4 for the credentials, 1 for what may pass; the folders are looked at all the same."""
+    client, feed = create_exchange(
+        loaded(root).config, MemoryPaperStore(), SystemClock(), root=root
+    )
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(client, "fetch_balance", fail)
+    monkeypatch.setattr(bot_check, "create_exchange", lambda *_, **__: (client, feed))
+    assert bot_check.check(loaded(root, "live")) == code
+    said = capsys.readouterr()
+    assert report_of(said.out)["faults"] == [str(error)]
+    assert "live_01.db will be created" in said.out
+    assert str(error) in said.err
+
+
+def test_a_fault_of_the_grid_and_one_of_the_folders_come_together(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trader mends both at once; exit 2."""
+    monkeypatch.setenv("LOG_DIR", str(root / "live_01.json" / "logs"))
+    config = loaded(root, grid_upper_price="140.1", grid_num=11)
+    assert bot_check.check(config) == 2
+    faults = report_of(capsys.readouterr().out)["faults"]
+    assert any("does not earn its fees" in fault for fault in faults)
+    assert "daemon_config.log_dir" in faults[-1]
+    assert len(faults) >= 2
