@@ -119,7 +119,7 @@ def make_instance(root: Path) -> Instance:
     )
     engine, store = parts.engine, parts.database
     engine.load()
-    engine.feed.start(engine.post)
+    engine.feed.start(_nothing)  # a paper feed is pulled
 
     def step_until(fills: int, *, funding: bool = False) -> None:
         for _ in range(MAX_STEPS):
@@ -131,7 +131,7 @@ def make_instance(root: Path) -> Instance:
         raise AssertionError("the market did not move enough")
 
     step_until(60)
-    engine.post_command(AdjustGrid(lower=Decimal(139), upper=Decimal(161), grid_num=23))
+    engine.submit(AdjustGrid(lower=Decimal(139), upper=Decimal(161), grid_num=23), 0.0)
     step_until(120)
     engine.ledger.checkpoint()
     step_until(180, funding=True)

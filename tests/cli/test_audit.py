@@ -559,7 +559,7 @@ NOT_COMPARED: list[tuple[str, Callable[[Instance], object], str]] = [
     ("no config", without_config, "paper_01.json"),
     ("a faulty config", lambda i: with_config(i, "strategy_config", grid_num=1), "grid_num"),
     ("a live exchange out of reach", lambda i: with_config(i, "exchange_config", mode="live",
-     api_key="k" * 44, secret_key="s" * 44, base_url="http://127.0.0.1:9"), ID),
+     api_key="k" * 44, secret_key="s" * 44, base_url="http://127.0.0.1:9"), ""),
     ("a program of one's own", lambda i: with_config(i, "daemon_config", script_path="/bin/true"),
      "a program of its own"),
 ]  # fmt: skip
