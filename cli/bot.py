@@ -174,8 +174,8 @@ class Bot:
         return int(code), str(error)
 
     def _trade(self) -> int:
-        from cli.bot_check import check_first_grid
         from cli.bot_wiring import build
+        from cli.first_grid import check_first_grid
         from core.log_files import OutputRepointer
 
         server = self._bind()

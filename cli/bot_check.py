@@ -11,32 +11,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import InstanceIds, SystemClock, engine_settings
+from cli.first_grid import preflight_of, refuse
 from cli.preflight_words import Line, document, lines
+from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_spec import account_of
 from core.errors import (
     AuthError,
     ConfigError,
-    ExchangeError,
     ExitCode,
     GridfleetError,
-    StoreError,
     UsageError,
 )
-from core.i18n import english, t
-from core.model import Instrument, Secret
-from core.preflight import REPORT_MARK, REPORT_VARIABLE
+from core.i18n import t
+from core.model import Secret
 from exchanges.factory import create_exchange
 from exchanges.paper_memory import MemoryPaperStore
 from strategies.grid_math import plain
-from strategies.preflight import Preflight, preflight
-from strategies.settings import EngineSettings, build_spec
 
 if TYPE_CHECKING:
     from core.config import InstanceConfig
@@ -135,75 +132,6 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
     for name, text in lines(found, instrument, t):
         report.say(name, text)
     refuse(found)
-
-
-def preflight_of(
-    client: ExchangeClient, settings: EngineSettings, instrument: Instrument
-) -> Preflight:
-    """Look at price, balance and position and work the figures out.
-
-    Errors: ExchangeError; ConfigError, a fault a line, for a grid that cannot be laid out.
-    """
-    price = client.fetch_quote(settings.symbol).last
-    try:
-        spec = build_spec(settings.grid, price, instrument)
-    except ValueError as error:
-        raise _refused(str(error).splitlines()) from error
-    balance, position = client.fetch_balance(), client.fetch_position(settings.symbol)
-    return preflight(settings, spec, instrument, price, balance, position)
-
-
-def refuse(found: Preflight) -> None:
-    """Refuse a grid that may not start. Errors: ConfigError with every reason."""
-    if found.faults:
-        raise _refused(found.faults)
-
-
-def _refused(reasons: Sequence[str]) -> ConfigError:
-    faults = tuple(f"strategy_config: {reason}" for reason in reasons)
-    if len(faults) == 1:
-        return ConfigError(faults[0])
-    return ConfigError(f"the grid is refused for {len(faults)} reasons", faults)
-
-
-def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
-    """Tell the log what a bot's first grid will be, and refuse what `--check` refuses.
-
-    Before anything is opened, so that a refused start leaves nothing behind. A grid that is in the
-    ledger goes on as it is. Errors: AuthError, ConfigError.
-    """
-    if _has_journal(place.db_path):
-        return
-    config, clock = loaded.config, SystemClock()
-    settings = engine_settings(config, clock.now())
-    client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
-    try:
-        instrument = client.fetch_instrument(config.symbol)
-        found = preflight_of(client, settings, instrument)
-    except AuthError:
-        raise
-    except ExchangeError as error:  # the engine tries until it is reached
-        log.warning("preflight_failed", error=str(error))
-        return
-    finally:
-        client.close()
-    for name, words in lines(found, instrument, english):
-        log.info("preflight", check=name, words=words)
-    if settings.grid.trigger_price is None:  # else it is judged at the price that starts it
-        refuse(found)
-
-
-def _has_journal(path: Path) -> bool:
-    """Whether anything was ever booked; True too for a file that a start will refuse itself."""
-    from database.reading import LedgerReader
-
-    if not path.exists():
-        return False
-    try:
-        with LedgerReader(path) as reader:
-            return reader.has_events()
-    except StoreError:
-        return True
 
 
 def _account_words(client: ExchangeClient, config: InstanceConfig) -> str:

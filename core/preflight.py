@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.child import expand_environment
 from core.console import Console
 from core.errors import ExitCode
@@ -26,10 +27,6 @@ from core.spec import ChildSpec
 
 CHECK_OPTION = "--check"
 CHECK_TIMEOUT_S = 60.0
-REPORT_VARIABLE = "GRID_CHECK_REPORT"
-REPORT_MARK = "\x1e"
-"""Begins the line of the check's output that is for a program: RFC 7464's record separator."""
-
 _MAX_OUTPUT = 1 << 20
 
 

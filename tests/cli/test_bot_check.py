@@ -11,10 +11,10 @@ import pytest
 
 from cli import bot_check
 from cli.bot_wiring import InstanceIds, SystemClock
+from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_load import LoadedConfig, load
 from core.errors import AuthError, Retryable
 from core.model import OrderRequest, Side
-from core.preflight import REPORT_MARK, REPORT_VARIABLE
 from exchanges.factory import create_exchange
 from exchanges.paper_memory import MemoryPaperStore
 
