@@ -74,3 +74,6 @@ def test_a_month_is_replayed_under_a_supervisor_with_the_page_alive(fleet: Fleet
     assert figures.total == Decimal("913.4638179550")
     assert store.live_orders() == ()
     store.close()
+    audited = fleet.run("instance_cli", "audit", "btc_month")
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    assert "786 fills" in audited.stdout
