@@ -5,8 +5,9 @@ No clock, file, socket, thread or database. Rules:
 - The position is netted one-way; `cost` is the signed sum of quantity x price of what is held, so
   that the entry price is never stored rounded.
 - wallet = initial + realized - fees + funding, and equity = wallet + position x mark - cost, both
-  exact. A part's share of the cost that is no finite decimal is rounded to 1e-12, and the rest
-  stays with the remainder (GRID.md 3), which keeps both sums exact.
+  exact. A part's share of the cost that has more than 12 decimals is rounded to 1e-12, and the rest
+  stays with the remainder (GRID.md 3), which keeps both sums exact. Finite ones are rounded too:
+  each division by 8 adds 3 digits, and after some months of them no precision is enough.
 - Liquidation is due when equity is no more than notional x (maintenance rate + liquidation fee).
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Context, Decimal, Inexact, localcontext
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from core.model import ZERO, Instrument, Side
@@ -69,7 +70,7 @@ def apply_trade(
     account: Account, side: Side, price: Decimal, quantity: Decimal, fee: Decimal
 ) -> Account:
     """Book one execution: average cost, one-way netting, exact. Range: quantity > 0."""
-    with localcontext(EXACT) as context:
+    with localcontext(EXACT):
         signed = quantity if side is Side.BUY else -quantity
         position, cost, realized = account.position, account.cost, ZERO
         if position == 0 or (position > 0) == (signed > 0):
@@ -78,7 +79,7 @@ def apply_trade(
         else:
             held = abs(position)
             closed = min(quantity, held)
-            removed = cost if closed == held else _share(cost, closed, held, context)
+            removed = cost if closed == held else _share(cost, closed, held)
             realized = (closed if position > 0 else -closed) * price - removed
             opened = quantity - closed  # > 0 only when the position flips
             position += signed
@@ -115,8 +116,8 @@ def liquidation_price(account: Account, instrument: Instrument) -> Decimal | Non
     return price if price > 0 else None
 
 
-def _share(total: Decimal, part: Decimal, whole: Decimal, context: Context) -> Decimal:
-    """`total * part / whole`, exact where it is a finite decimal, else rounded to `COST_SHARE`."""
-    context.clear_flags()
+def _share(total: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """`total * part / whole`, rounded to `COST_SHARE` where it has more decimals than that."""
     share = total * part / whole
-    return share.quantize(COST_SHARE) if context.flags[Inexact] else share
+    rounded = share.quantize(COST_SHARE)
+    return share if share == rounded else rounded

@@ -287,6 +287,19 @@ def test_costs_and_realized_profit_are_exact() -> None:
     assert account.realized == 28 + 20
 
 
+def test_months_of_parts_closed_stay_exact() -> None:
+    """Each share of a cost by eighths has three digits more; they stay few."""
+    account = apply_trade(open_account(D(100_000)), BUY, D(100), D("0.8"), D(0))
+    equity = D(100_000) - 80
+    for turn in range(400):
+        price = D(100) + turn % 7
+        account = apply_trade(account, SELL, price + 1, D("0.1"), D("0.002"))
+        account = apply_trade(account, BUY, price, D("0.1"), D("0.002"))
+        equity += D("0.1") - D("0.004")
+    assert account.equity(D(90)) == equity + D("0.8") * 90
+    assert account.cost.as_tuple().exponent == -12
+
+
 @pytest.mark.parametrize("side", [BUY, SELL])
 def test_liquidation_closes_everything_at_the_first_tick(side: Side) -> None:
     """All orders end, the position is closed at the price that did it, at its own fee, and told."""
