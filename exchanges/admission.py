@@ -27,16 +27,34 @@ _TOO_BIG = Decimal("1e15")  # so that value / step has fewer digits than Decimal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What this exchange allows. `fill_through`: an order at exactly the price waits."""
+    """What this exchange allows, and how well it fills.
+
+    `fill_through`: a resting order waits until the path goes a whole tick beyond its price.
+    `slippage`: the fraction by which what takes pays more, or gets less, than the last price.
+    """
 
     instrument: Instrument
     leverage: Decimal
     fill_through: bool = False
+    slippage: Decimal = ZERO
 
 
 def is_marketable(request: OrderRequest, last: Decimal) -> bool:
     """Tell whether the order would take at the last price."""
     return request.price >= last if request.side is Side.BUY else request.price <= last
+
+
+def taking_price(request: OrderRequest, rules: Rules, last: Decimal) -> Decimal:
+    """At what price a marketable order fills: slippage off the last, on the tick, within its limit.
+
+    Rounding is against the taker, as slippage is.
+    """
+    if rules.slippage == 0:
+        return last
+    slipped = last * (1 + request.side.sign * rules.slippage)
+    if request.side is Side.BUY:
+        return min(rules.instrument.price_up(slipped), request.price)
+    return max(rules.instrument.price_down(slipped), request.price)
 
 
 def exposure(
@@ -96,7 +114,8 @@ def _is_multiple(value: Decimal, step: Decimal) -> bool:
 def _margin_refusal(
     request: OrderRequest, rules: Rules, account: Account, book: Book, last: Decimal
 ) -> Rejected | None:
-    price = last if is_marketable(request, last) else request.price
+    takes = is_marketable(request, last)
+    price = taking_price(request, rules, last) if takes else request.price
     before = exposure(account, book, last)
     after = exposure(account, book, last, request.side, request.quantity * price)
     allowed = account.equity(last) * rules.leverage

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import ConfigError
-from core.model import Instrument
+from core.model import ZERO, Instrument
 
 if TYPE_CHECKING:
     from core.config import InstanceConfig
@@ -69,7 +69,9 @@ def create_paper(
     )
 
 
-def paper_rules(config: InstanceConfig, *, fill_through: bool = False) -> Rules:
+def paper_rules(
+    config: InstanceConfig, *, fill_through: bool = False, slippage: Decimal = ZERO
+) -> Rules:
     """What the paper exchange allows and charges."""
     from exchanges.matching import Rules
 
@@ -92,6 +94,7 @@ def paper_rules(config: InstanceConfig, *, fill_through: bool = False) -> Rules:
         instrument=instrument,
         leverage=DEFAULT_LEVERAGE if leverage is None else Decimal(leverage),
         fill_through=fill_through,
+        slippage=slippage,
     )
 
 

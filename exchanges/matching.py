@@ -9,11 +9,13 @@ copy. Every change lands in a `Changes`: what has to be stored, and what has to 
 The rest of the line is walked afterwards, past orders that were placed meanwhile too.
 
 **Fills.** By `touch` (default) an order at exactly the price fills: a BUY when the path comes to
-or below its price, a SELL to or above. By `through` only when the path goes beyond. Whole
-quantity, at its own limit price, as maker; fee = quantity x price x rate, never rounded.
+or below its price, a SELL to or above. By `through` only when the path goes beyond it by at least
+one tick. Whole quantity, at its own limit price, as maker; fee = quantity x price x rate, never
+rounded.
 
 **Placing.** BUY at or above the last price, SELL at or below it, is marketable: it takes at the
-last price, not at its limit, as taker. IOC that is not marketable is EXPIRED at once. What is
+last price, not at its limit, as taker; with `slippage` at a price worse by that fraction, rounded
+to the tick away from it, never beyond its limit. IOC that is not marketable is EXPIRED at once. What is
 refused, and why, is in `admission`.
 
 **Reduce-only.** When the position shrinks below the sum of its reduce-only orders, the newest are
@@ -48,7 +50,13 @@ from core.model import (
     Side,
     TimeInForce,
 )
-from exchanges.admission import LIQUIDATION_PREFIX, exposure, is_marketable, refusal
+from exchanges.admission import (
+    LIQUIDATION_PREFIX,
+    exposure,
+    is_marketable,
+    refusal,
+    taking_price,
+)
 from exchanges.admission import Rules as Rules  # a market is made of them
 from exchanges.book import Book
 from exchanges.margin_account import (
@@ -93,6 +101,7 @@ class Market:
     """One account, its resting orders and the last price of one instrument. Change a `copy()`."""
 
     __slots__ = (
+        "_beyond",
         "_order_no",
         "_trade_no",
         "account",
@@ -121,6 +130,7 @@ class Market:
         self.time_ms = time_ms
         self._order_no = order_no
         self._trade_no = trade_no
+        self._beyond = rules.instrument.tick_size if rules.fill_through else ZERO
         self.liquidation = liquidation_price(account, rules.instrument)
 
     def copy(self) -> Market:
@@ -132,6 +142,7 @@ class Market:
         other.time_ms = self.time_ms
         other._order_no = self._order_no
         other._trade_no = self._trade_no
+        other._beyond = self._beyond
         other.liquidation = self.liquidation
         return other
 
@@ -190,11 +201,11 @@ class Market:
         stop: Stop | None = None
         if target < last:
             bids = book.bids
-            if bids and bids[-1] >= target and not (self.rules.fill_through and bids[-1] == target):
+            if bids and bids[-1] - self._beyond >= target:
                 stop = Stop(bids[-1], Side.BUY)
         elif target > last:
             asks = book.asks
-            if asks and asks[0] <= target and not (self.rules.fill_through and asks[0] == target):
+            if asks and asks[0] + self._beyond <= target:
                 stop = Stop(asks[0], Side.SELL)
         limit = self.liquidation
         if limit is None:
@@ -236,7 +247,8 @@ class Market:
         )
         if is_marketable(request, self.last):
             rate = self.rules.instrument.taker_fee
-            filled = self._execute(order, self.last, rate, out, is_maker=False)
+            price = taking_price(request, self.rules, self.last)
+            filled = self._execute(order, price, rate, out, is_maker=False)
             self._expire_excess(out)
             return filled
         if request.time_in_force is TimeInForce.IOC:

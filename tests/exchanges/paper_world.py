@@ -96,8 +96,15 @@ def instrument(
     )
 
 
-def rules(leverage: int = 10, *, through: bool = False, tick: str = "1") -> Rules:
-    return Rules(instrument=instrument(tick), leverage=D(leverage), fill_through=through)
+def rules(
+    leverage: int = 10, *, through: bool = False, tick: str = "1", slippage: str = "0"
+) -> Rules:
+    return Rules(
+        instrument=instrument(tick),
+        leverage=D(leverage),
+        fill_through=through,
+        slippage=D(slippage),
+    )
 
 
 def request(

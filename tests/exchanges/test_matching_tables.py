@@ -73,6 +73,72 @@ def test_path_fills_resting_orders(
         assert [name for name, _ in told(walk(at, *path))] == wanted
 
 
+@pytest.mark.parametrize(
+    ("side", "path", "through"),
+    [
+        (BUY, ["95"], []),
+        (BUY, ["94.99"], []),  # beyond, by less than a tick of 1
+        (BUY, ["94.01", "96", "94.01"], []),
+        (BUY, ["94"], ["x"]),
+        (BUY, ["94.5", "94"], ["x"]),  # the second line ends a tick beyond, from wherever it came
+        (SELL, ["105"], []),
+        (SELL, ["105.99"], []),
+        (SELL, ["106"], ["x"]),
+        (SELL, ["105.5", "106"], ["x"]),
+    ],
+)
+def test_through_asks_for_a_whole_tick(side: Side, path: list[str], through: list[str]) -> None:
+    """On data finer than the tick: by touch all of them fill, through only from a tick beyond."""
+    for is_through, wanted in ((False, ["x"]), (True, through)):
+        at = market(through=is_through)
+        placed(at, ("x", side, 95 if side is BUY else 105, 1))
+        out = walk(at, *path)
+        assert [name for name, _ in told(out)] == wanted
+        assert all(fill.price in (95, 105) and fill.is_maker for fill in out.fills)
+        assert at.last == D(path[-1])
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "slippage", "price"),
+    [
+        (BUY, 130, "0", "100"),
+        (BUY, 130, "0.01", "101"),
+        (BUY, 130, "0.011", "102"),  # 101.1, rounded against the taker
+        (BUY, 101, "0.05", "101"),  # never beyond its limit
+        (SELL, 70, "0", "100"),
+        (SELL, 70, "0.01", "99"),
+        (SELL, 70, "0.011", "98"),
+        (SELL, 99, "0.05", "99"),
+        (SELL, 3, "0.999", "3"),
+    ],
+)
+def test_slippage_worsens_what_takes(side: Side, limit: int, slippage: str, price: str) -> None:
+    """From a last price of 100; the fee is on the price really paid, the last price stays."""
+    at = Market(rules(slippage=slippage), open_account(D(100_000)), last=D(100), time_ms=0)
+    out = Changes()
+    at.place(request("x", side, limit, 2, ioc=True), out)
+    (fill,) = out.fills
+    assert (fill.price, fill.is_maker, at.last) == (D(price), False, 100)
+    assert fill.fee == 2 * D(price) * D("0.0005")
+
+
+def test_slippage_leaves_resting_orders_alone() -> None:
+    """What rests fills at its own price."""
+    at = Market(rules(slippage="0.05"), open_account(D(100_000)), last=D(100), time_ms=0)
+    placed(at, ("b", BUY, 95, 1))
+    assert told(walk(at, 90)) == [("b", "95")]
+
+
+def test_slippage_counts_for_the_margin() -> None:
+    """What an order really pays is what it must be able to pay."""
+    free = Market(rules(leverage=1), open_account(D(205)), last=D(100), time_ms=0)
+    assert isinstance(free.place(request("x", BUY, 110, 2), Changes()), Order)
+    slips = Market(rules(leverage=1, slippage="0.05"), open_account(D(205)), last=D(100), time_ms=0)
+    refused = slips.place(request("x", BUY, 110, 2), Changes())
+    assert isinstance(refused, Rejected)
+    assert refused.reason is RejectReason.MARGIN
+
+
 def test_resting_order_fills_whole_at_its_own_price_as_maker() -> None:
     """A jump far beyond the limit fills at the limit, with the maker fee of it, unrounded."""
     at = market()
