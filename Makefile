@@ -15,7 +15,7 @@ venv-test: $(TEST_VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install $(PIP_FLAGS) -e . || { echo 'the package index could not be reached: pip install failed'; exit 1; }
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[backtest]' || { echo 'the package index could not be reached: pip install failed'; exit 1; }
 	@$(BIN)/python -m compileall -q core cli strategies exchanges web database || true  # so that the first start is as quick as the next
 	@touch $@
 

@@ -1,26 +1,24 @@
 """`instance_cli backtest`: the live engine over a CSV at full speed, and its accounting.
 
 The config is read as `start` reads it: what `start` refuses, this refuses. Fees, tick and lot come
-from `exchange_config.paper`; orders fill when the price touches them.
+from `exchange_config.paper`. With `--out` a report folder, with `--sweep` many runs at once, with
+`--walk-forward` what the best of them would have been worth afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError, ExitCode, GridfleetError
 
 if TYPE_CHECKING:
-    from cli.replay import Replayed
-    from core.config import InstanceConfig
-
-NEVER_S = 1e12  # a replay needs no periodic reconciliation: nothing else trades on its account
+    from cli.backtesting.setup import Assumptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +33,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--funding", metavar="CSV", help="funding rates: timestamp_ms,symbol,funding_rate"
     )
-    parser.add_argument("--out", metavar="DIR", help="write report.json and fills.csv there")
+    parser.add_argument(
+        "--fill",
+        choices=["touch", "through"],
+        default="touch",
+        help="when a resting order fills: the price touches it, or goes a tick through it",
+    )
+    parser.add_argument(
+        "--slippage",
+        default="0",
+        metavar="FRACTION",
+        help="what orders that take lose against the last price, e.g. 0.0005",
+    )
+    parser.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help="run every combination: KEY=START:STOP:STEP or KEY=A,B,C; may be repeated",
+    )
+    parser.add_argument(
+        "--walk-forward",
+        metavar="N",
+        help="with --sweep: in each of N windows choose on one part, judge on the next",
+    )
+    parser.add_argument(
+        "--train",
+        metavar="SHARE",
+        help="with --walk-forward: the part of a window to choose on, 0.7",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=["equity_change", "grid", "realized"],
+        help="with --sweep: what is best; realized is grid + trend (default: equity_change)",
+    )
+    parser.add_argument("--jobs", metavar="N", help="with --sweep: processes (default: all cores)")
+    parser.add_argument("--out", metavar="DIR", help="write a report folder there")
     parser.add_argument("--json", action="store_true", help="one JSON value on standard output")
 
 
@@ -44,15 +77,61 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
     try:
         if arguments.out:
             _make_writable(Path(arguments.out))  # before the replay, not after it
-        report, replayed = backtest(arguments.config, Path(arguments.data), arguments.funding, root)
-        if arguments.out:
-            write_report(Path(arguments.out), report, replayed)
+        assumptions = _assumptions(arguments)
+        _check_combination(arguments)
+        if arguments.sweep:
+            from cli.backtesting.sweep_command import sweep
+
+            return sweep(arguments, assumptions, root)
+        return _run_one(arguments, assumptions, root)
     except ConfigError as error:
         print(f"instance_cli backtest: {error}", file=sys.stderr)
         return int(ExitCode.USAGE)
     except (GridfleetError, OSError) as error:
         print(f"instance_cli backtest: {error}", file=sys.stderr)
         return int(ExitCode.FAILED)
+
+
+def _run_one(arguments: argparse.Namespace, assumptions: Assumptions, root: Path) -> int:
+    from cli.backtesting import setup as setups
+    from cli.backtesting.progress import Bar, watching
+    from core.config_load import load
+    from exchanges.price_feed import CandleSource, read_candles, read_funding
+
+    loaded = load(arguments.config, root)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    setup = setups.prepare(loaded.config, assumptions)
+    data = readable("--data", arguments.data)
+    funding = arguments.funding
+    rates = read_funding(readable("--funding", funding), setup.config.symbol) if funding else ()
+    bar = Bar("backtest", is_shown=not arguments.json)
+    if not arguments.out:
+        source = CandleSource(data, rates, preload=True)
+        with watching(bar, lambda: (source.walked, source.candle_count)):
+            replayed = setups.run(setup, source)
+        report = setups.report_of(replayed, source.candle_count, assumptions)
+    else:
+        from cli.backtesting.folder import finish, write_folder
+
+        with watching(bar, lambda: (0, 0)):
+            candles = list(read_candles(data))
+        source = CandleSource(data, rates, candles=candles)
+        with watching(bar, lambda: (source.walked, source.candle_count)):
+            replayed = setups.run(setup, source, with_points=True)
+        report = setups.report_of(replayed, len(candles), assumptions)
+        found = finish(
+            setup,
+            replayed,
+            candles,
+            rates,
+            data=str(data),
+            funding=funding,
+            config=str(loaded.path),
+        )
+        missing = write_folder(Path(arguments.out), found)
+        if missing is not None:
+            print(f"warning: {missing}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(report))
     else:
@@ -60,92 +139,15 @@ def run(arguments: argparse.Namespace, root: Path) -> int:
     return int(ExitCode.OK)
 
 
-def backtest(
-    config_file: str, data: Path, funding: str | None, root: Path
-) -> tuple[dict[str, Any], Replayed]:
-    """Replay a config over candles; gives the report of CONTRACT 4 and the replay behind it.
-
-    Errors: ConfigError for the config, the candles or the funding file.
-    """
-    from dataclasses import replace
-
-    from cli.bot_wiring import SystemClock, engine_settings
-    from cli.replay import replay
-    from core.config_load import load
-    from exchanges.factory import paper_rules
-    from exchanges.paper_memory import MemoryPaperStore
-    from exchanges.price_feed import CandleSource, read_funding
-
-    loaded = load(config_file, root)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    config: InstanceConfig = loaded.config
-    settings = engine_settings(config, SystemClock().now())
-    settings = replace(settings, mode="paper", interval_s=NEVER_S, end_at=None)
-    rates = read_funding(Path(funding), config.symbol) if funding else ()
-    source = CandleSource(_readable(data), rates, preload=True)
-    replayed = replay(
-        settings,
-        paper_rules(config),
-        source,
-        MemoryPaperStore(),
-        config.exchange.paper.balance,
-    )
-    return report_of(replayed, source.candle_count), replayed
-
-
-def _readable(path: Path) -> Path:
-    if not os.access(path, os.R_OK) or not path.is_file():
-        raise ConfigError(f"--data: was {str(path)!r}, expected a readable candle file")
-    return path
-
-
-def _make_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = "there is a file of that name" if folder.exists() else error.strerror
-        raise ConfigError(
-            f"--out: was {str(folder)!r}, expected a folder to write into: {reason}"
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"--out: was {str(folder)!r}, expected a folder to write into")
-
-
-def report_of(replayed: Replayed, candles: int) -> dict[str, Any]:
-    """Write the accounting as CONTRACT 4 names it: exact decimals as text, counts as integers.
-
-    `fills` counts the grid's own; the fills of an initial entry are `initial_fills`.
-    """
-    from strategies.grid_math import plain
-
-    totals, pnl = replayed.grid.totals, replayed.pnl
-    return {
-        "candles": candles,
-        "seconds": round(replayed.seconds, 6),
-        "fills": totals.fills,
-        "initial_fills": totals.initial_fills,
-        "closed_cells": totals.closed_cells,
-        "position": plain(replayed.grid.position),
-        "grid": plain(pnl.grid),
-        "trend": plain(pnl.trend),
-        "unrealized": plain(pnl.unrealized),
-        "fees": plain(pnl.fees),
-        "open_fees": plain(pnl.open_fees),
-        "funding": plain(pnl.funding),
-        "equity_change": plain(replayed.equity_change),
-        "start_price": plain(replayed.start_price),
-        "last_price": plain(replayed.last_price),
-        "fill_rule": "touch",
-    }
-
-
 def print_report(report: dict[str, Any]) -> None:
     """Print the accounting as a table whose parts visibly add up."""
+    rule = "touches" if report["fill_rule"] == "touch" else "goes a tick through"
     print(
         f"{report['candles']} candles in {report['seconds']:.2f} s, {report['start_price']} to "
-        f"{report['last_price']}; orders fill when the price touches them"
+        f"{report['last_price']}; orders fill when the price {rule} them"
     )
+    if report["ended_by"] is not None:
+        print(f"ended before the data did, with everything closed: {report['ended_by']}")
     rows = [
         ("fills", report["fills"]),
         ("closed cells", report["closed_cells"]),
@@ -163,24 +165,68 @@ def print_report(report: dict[str, Any]) -> None:
         print(f"{name:<18}{whole:>12}{'.' + part if part else ''}")
 
 
-def write_report(folder: Path, report: dict[str, Any], replayed: Replayed) -> None:
-    """Write report.json and fills.csv into a folder."""
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    with (folder / "fills.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["time", "trade_id", "client_order_id", "side", "price", "quantity", "fee", "is_maker"]
-        )
-        for fill in replayed.fills:
-            writer.writerow(
-                [
-                    fill.time.isoformat(),
-                    fill.trade_id,
-                    fill.client_order_id,
-                    fill.side.value,
-                    fill.price,
-                    fill.quantity,
-                    fill.fee,
-                    str(fill.is_maker).lower(),
-                ]
+# The command line -------------------------------------------------------------------------------
+
+
+def readable(option: str, name: str) -> Path:
+    """Give the path of a file that can be read. Errors: ConfigError naming the option."""
+    path = Path(name)
+    if not os.access(path, os.R_OK) or not path.is_file():
+        what = "candle" if option == "--data" else "funding"
+        raise ConfigError(f"{option}: was {name!r}, expected a readable {what} file")
+    return path
+
+
+def whole_number(option: str, text: str, most: int) -> int:
+    """Read a count from 1 to `most`. Errors: ConfigError."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise ConfigError(f"{option}: was {text!r}, expected a whole number from 1 to {most}")
+    return int(text)
+
+
+def fraction(option: str, text: str, expected: str) -> Decimal:
+    """Read a fraction from 0 to below 1. Errors: ConfigError."""
+    try:
+        value = Decimal(text)
+        if text.isascii() and "_" not in text and value.is_finite() and 0 <= value < 1:
+            return value
+    except InvalidOperation:
+        pass
+    raise ConfigError(f"{option}: was {text!r}, expected {expected}")
+
+
+def _assumptions(arguments: argparse.Namespace) -> Assumptions:
+    from cli.backtesting.setup import Assumptions
+
+    slippage = fraction(
+        "--slippage", arguments.slippage, "a fraction from 0 to below 1, e.g. 0.0005 for 0.05 %"
+    )
+    return Assumptions(through=arguments.fill == "through", slippage=slippage)
+
+
+def _check_combination(arguments: argparse.Namespace) -> None:
+    """Refuse an option that would be ignored: whoever wrote it expects something of it."""
+    for option, needs in (
+        ("walk_forward", "sweep"),
+        ("objective", "sweep"),
+        ("jobs", "sweep"),
+        ("train", "walk_forward"),
+    ):
+        if getattr(arguments, option) is not None and not getattr(arguments, needs):
+            flag, needed = f"--{option.replace('_', '-')}", f"--{needs.replace('_', '-')}"
+            raise ConfigError(
+                f"{flag}: was {getattr(arguments, option)!r} without {needed}, which it needs: "
+                f"add {needed} or leave it out"
             )
+
+
+def _make_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "there is a file of that name" if folder.exists() else error.strerror
+        raise ConfigError(
+            f"--out: was {str(folder)!r}, expected a folder to write into: {reason}"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"--out: was {str(folder)!r}, expected a folder to write into")

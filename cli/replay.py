@@ -18,7 +18,7 @@ from database.db import Database
 from exchanges.matching import Rules
 from exchanges.paper import PaperExchange
 from exchanges.price_feed import PriceSource
-from strategies import journal
+from strategies import ending, journal
 from strategies.engine import Engine
 from strategies.grid_state import GridState, pnl
 from strategies.lots import cost_of, fees_of
@@ -91,7 +91,9 @@ class LedgerPoint:
 class Replayed:
     """What a replay ended with. `seconds` is the run alone; `start_price` the first price.
 
-    `points`: the ledger after each booking, oldest first; empty unless asked for.
+    `points`: the ledger after each booking, oldest first; empty unless asked for. `ended_by`: the
+    stop that ended it before the data did, as the bot words it; None: it ran to the data's end.
+    `ended_at`: the data's time then.
     """
 
     grid: GridState
@@ -102,6 +104,8 @@ class Replayed:
     fills: tuple[Fill, ...]
     seconds: float
     points: tuple[LedgerPoint, ...] = ()
+    ended_by: str | None = None
+    ended_at: datetime = EPOCH
 
 
 def replay(
@@ -113,8 +117,9 @@ def replay(
     *,
     with_points: bool = False,
 ) -> Replayed:
-    """Trade the whole of `source` and leave the position open. Errors: ConfigError.
+    """Trade the whole of `source` and leave the position open, unless a stop of the bot closes it.
 
+    Errors: ConfigError.
     `with_points` gives the ledger after each booking as well, outside of `seconds`.
     """
     clock = ReplayClock()
@@ -130,6 +135,7 @@ def replay(
         clock=clock,
         ids=ReplayIds(),
         log=_silent,
+        wait=_at_once,
     )
     clock.engine = engine
     began = time.perf_counter()
@@ -138,6 +144,9 @@ def replay(
     start_price = paper.fetch_quote(settings.symbol).last
     while engine.stop_request is None:
         engine.step(0.0)
+    request = engine.stop_request
+    if request.close_positions:  # a stop or the boundary: the bot closes before it ends
+        ending.shut_down(engine, request)
     seconds = time.perf_counter() - began
     grid = engine.book.grid
     if grid is None:
@@ -160,6 +169,8 @@ def replay(
         fills=fills,
         seconds=seconds,
         points=points,
+        ended_by=request.reason if request.close_positions else None,
+        ended_at=engine.quote.time,
     )
 
 
@@ -189,6 +200,10 @@ def ledger_points(store: Store) -> tuple[LedgerPoint, ...]:
             )
         )
     return tuple(points)
+
+
+def _at_once(seconds: float) -> None:
+    """The exchange is in this process: a pause before asking it again changes nothing."""
 
 
 def _silent(event: str, **fields: object) -> None:

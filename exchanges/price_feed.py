@@ -15,14 +15,15 @@ that has its stamp; rates before the first candle are not due. GRID.md's golden 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from core.errors import ConfigError
-from exchanges.candle_file import Candle, read_candles
+from exchanges.candle_file import Candle as Candle  # a CandleSource is made of them
+from exchanges.candle_file import read_candles as read_candles
 from exchanges.candle_file import read_funding as read_funding  # for those who build a CandleSource
 
 SINGLE_CANDLE_MS = 60_000  # the length of a candle in a file that holds only one
@@ -97,9 +98,15 @@ class CandleSource:
         funding: tuple[tuple[int, Decimal], ...] = (),
         *,
         preload: bool = False,
+        candles: Sequence[Candle] | None = None,
     ) -> None:
-        """`preload`: `open` reads and checks the whole file, which costs memory and saves time."""
+        """`preload`: `open` reads and checks the whole file, which costs memory and saves time.
+
+        `candles`: rows of it that were read and checked already (at least one); the file is not
+        opened.
+        """
         self._path = path
+        self._candles = candles
         self._funding = funding
         self._preload = preload
         self._rates = 0  # how many funding rates are behind us
@@ -114,6 +121,11 @@ class CandleSource:
         self.candle_count = 0  # with `preload`, known once it was opened
 
     @property
+    def walked(self) -> int:
+        """How many candles are behind us; any thread may look."""
+        return self._index
+
+    @property
     def beginning(self) -> Vertex:
         return Vertex(self._first.open, self._first.time_ms, 0, (0, self._first.time_ms))
 
@@ -124,8 +136,10 @@ class CandleSource:
     ) -> Place | None:
         self.close()
         self._fault = None
-        self._rows = read_candles(self._path)
-        if self._preload:
+        self._rows = read_candles(self._path) if self._candles is None else iter(self._candles)
+        if self._candles is not None:
+            self.candle_count = len(self._candles)
+        elif self._preload:
             candles = list(self._rows)
             self.candle_count = len(candles)
             self._rows = iter(candles)

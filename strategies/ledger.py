@@ -102,9 +102,12 @@ class Ledger:
         return True
 
     def take_funding(self, payment: FundingPayment) -> bool:
-        """Book a funding payment; False when it is known, or of before the grid began."""
+        """Book a funding payment; False when it is known, or of before the grid began.
+
+        One stamped at that very moment is ours: candles begin at a stamp, and so do grids on them.
+        """
         seeded = self.book.seeded_at
-        if seeded is None or payment.time <= seeded:
+        if seeded is None or payment.time < seeded:
             return False
         with self.store.transaction():
             if not self.store.insert_funding(payment):

@@ -88,6 +88,14 @@ def test_a_replay_books_funding_at_its_stamps(tmp_path: Path) -> None:
     assert result.equity_change == result.pnl.total
 
 
+def test_a_replay_books_funding_at_its_first_stamp(tmp_path: Path) -> None:
+    """Data that begins at a funding stamp, as days do: the account pays, so the ledger books."""
+    path = candles(tmp_path / "c.csv", "105 105 103 103", "103 103 103 103")
+    result = run(path, rates=((START_MS, D("0.001")),))
+    assert result.pnl.funding == -2 * 103 * D("0.001")
+    assert result.equity_change == result.pnl.total
+
+
 def test_a_replay_waits_for_its_trigger(tmp_path: Path) -> None:
     """Nothing fills before the price has been at the trigger."""
     path = candles(tmp_path / "c.csv", "105 105 101 101", "101 103 101 103", "103 103 102 102")

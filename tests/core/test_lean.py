@@ -117,3 +117,19 @@ print([name for name in names if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_neither_a_bot_nor_a_supervisor_loads_what_plots() -> None:
+    """Everything of ours but the pictures themselves is imported without matplotlib and numpy."""
+    code = """
+import importlib, pkgutil, sys
+for root in ("core", "strategies", "exchanges", "database", "web", "cli", "run"):
+    package = importlib.import_module(root)
+    for found in pkgutil.walk_packages(getattr(package, "__path__", []), root + "."):
+        if not found.name.endswith("plots"):
+            importlib.import_module(found.name)
+import cli.bot, core.supervisor, cli.backtesting.sweep
+print([name for name in ("matplotlib", "numpy", "PIL", "pandas") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
