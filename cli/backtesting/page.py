@@ -39,7 +39,8 @@ td.n, th.n { text-align: right; white-space: pre;
   font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .9rem; }
 thead th.n { font-family: inherit; }
 tr.sum > * { border-top: 2px solid var(--ink); font-weight: 700; }
-table.wide { font-size: .88rem; } table.wide td, table.wide th { padding: .2rem .55rem; }
+table.wide { font-size: .85rem; white-space: nowrap; }
+table.wide td, table.wide th { padding: .2rem .5rem; }
 figure { margin: 1.2rem 0; } figure img { width: 100%; height: auto; display: block; }
 figcaption { color: var(--faint); font-size: .86rem; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .88em;

@@ -158,6 +158,10 @@ def workers(history: History, jobs: int) -> Iterator[Callable[[Sequence[Task]], 
 
     try:
         yield run_all
+    except BaseException:  # a Ctrl-C above all: do not wait for runs that nobody will see
+        for child in multiprocessing.active_children():
+            child.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         gc.unfreeze()

@@ -7,12 +7,27 @@ from pathlib import Path
 
 from cli.backtesting import page as html
 from cli.backtesting.sweep import Row
-from cli.backtesting.sweep_report import SHOWN, Sweep, cells, walk_rows
+from cli.backtesting.sweep_report import Sweep, cells, walk_rows
 from cli.backtesting.walk_forward import total
 from strategies.grid_math import plain
 
 PAGE_ROWS = 1000
 """Rows on the page; the CSV has all."""
+
+SHOWN = (
+    "equity_change",
+    "grid",
+    "trend",
+    "unrealized",
+    "open_fees",
+    "funding",
+    "fees",
+    "position",
+    "closed_cells",
+    "fills",
+    "initial_fills",
+)
+"""What is judged first: on a narrow page the others are for who scrolls."""
 
 
 def page(sweep: Sweep, picture: bytes | None, warning: str | None) -> str:
@@ -75,8 +90,9 @@ def _sweep(sweep: Sweep, picture: bytes | None) -> list[str]:
             )
     if bad:
         found.append(html.heading("Refused, as start would"))
-        rows = [[*row.values, row.refused] for row in bad[:PAGE_ROWS]]
-        found.append(html.table([*sweep.keys, "reason"], rows, frozenset(range(len(sweep.keys)))))
+        found.append(
+            html.pairs([(" ".join(_named(sweep, row)), row.refused) for row in bad[:PAGE_ROWS]])
+        )
     return found
 
 
@@ -110,13 +126,13 @@ def _walk(sweep: Sweep, picture: bytes | None) -> list[str]:
     pretty = [[*row[:4], *_pretty(row[4:])] for row in rows]
     found.append(html.table(headers, pretty, frozenset(range(4, len(headers)))))
     reasons = [
-        [str(number), item.refused or (item.after.refused if item.after else "")]
+        (f"window {number}", item.refused or (item.after.refused if item.after else ""))
         for number, item in enumerate(sweep.judged, 1)
         if item.refused or (item.after is not None and item.after.result is None)
     ]
     if reasons:
         found.append(html.heading("Refused, as start would"))
-        found.append(html.table(["window", "reason"], reasons, frozenset({0})))
+        found.append(html.pairs(reasons))
     return found
 
 
@@ -168,8 +184,16 @@ def _assumed(sweep: Sweep) -> list[tuple[str, str]]:
 
 def _card(name: str, sweep: Sweep, row: Row) -> str:
     value = row.objective(sweep.objective) or Decimal(0)
-    note = ", ".join(f"{key} {text}" for key, text in zip(sweep.keys, row.values, strict=True))
-    return html.card(name, _money(value), note, "good" if value > 0 else "bad" if value < 0 else "")
+    return html.card(
+        name,
+        _money(value),
+        ", ".join(_named(sweep, row)),
+        "good" if value > 0 else "bad" if value < 0 else "",
+    )
+
+
+def _named(sweep: Sweep, row: Row) -> list[str]:
+    return [f"{key} {value}" for key, value in zip(sweep.keys, row.values, strict=True)]
 
 
 def _pretty(row: list[str]) -> list[str]:

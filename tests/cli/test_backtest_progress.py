@@ -16,7 +16,7 @@ from backtest_world import run_cli, wave, write_candles, write_config
 from cli.backtesting.progress import ERASE, Bar, watching
 
 ROOT = Path(__file__).parents[2]
-SWEEP = ("--sweep", "grid_num=3:11:1", "--sweep", "quantity=1:4:1")
+SWEEP = ("--sweep", "grid_num=3:11:2")
 
 
 class Terminal(io.StringIO):
@@ -77,7 +77,7 @@ def test_it_is_silent_where_nobody_looks(shown: bool, stream: io.StringIO) -> No
 def test_no_bar_without_a_terminal(tmp_path: Path, capsys: Any, more: tuple[str, ...]) -> None:
     """Standard error stays empty, and standard output holds no control character."""
     config = write_config(tmp_path)
-    data = write_candles(tmp_path / "c.csv", wave(100))
+    data = write_candles(tmp_path / "c.csv", wave(40))
     for json_too in ((), ("--json",)):
         words = ("--config", config, "--data", str(data), *more, *json_too)
         code, out, err = run_cli(tmp_path, capsys, *words)
@@ -91,7 +91,7 @@ def test_no_bar_without_a_terminal(tmp_path: Path, capsys: Any, more: tuple[str,
 def test_a_terminal_sees_it(tmp_path: Path, more: tuple[str, ...], is_seen: bool) -> None:
     """A real one: the bar is drawn on standard error and erased; with --json it is not there."""
     config = write_config(tmp_path)
-    data = write_candles(tmp_path / "c.csv", wave(3000))
+    data = write_candles(tmp_path / "c.csv", wave(400))
     words = ["--config", config, "--data", str(data), *SWEEP, "--jobs", "2", *more]
     leader, follower = pty.openpty()
     process = subprocess.Popen(
@@ -110,5 +110,5 @@ def test_a_terminal_sees_it(tmp_path: Path, more: tuple[str, ...], is_seen: bool
     finally:
         os.close(leader)
     assert process.wait(60) == 0
-    assert (b"of 36" in seen) is is_seen
+    assert (b"of 5" in seen) is is_seen
     assert seen.endswith(ERASE.encode()) if is_seen else seen == b""

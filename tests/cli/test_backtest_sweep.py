@@ -6,9 +6,15 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from backtest_world import D, run_cli, wave, write_candles, write_config, write_funding
 
@@ -18,6 +24,7 @@ from cli.backtesting.sweep import History, Row, Task, ranked, workers
 from core.errors import ConfigError, GridfleetError
 from exchanges.price_feed import read_candles
 
+ROOT = Path(__file__).parents[2]
 NUMS = ("5", "7", "11", "1", "21")  # 1 is refused by the config, 21 by the tick
 KINDS = ("neutral", "long", "short")
 SWEEP = ("--sweep", f"grid_num={','.join(NUMS)}", "--sweep", f"grid_type={','.join(KINDS)}")
@@ -29,6 +36,14 @@ def world(tmp_path: Path) -> tuple[str, ...]:
     data = write_candles(tmp_path / "c.csv", wave(120))
     rates = write_funding(tmp_path / "f.csv", [1_640_995_200_000 + 1_800_000 * i for i in range(4)])
     return "--config", config, "--data", str(data), "--funding", str(rates)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition of other processes, with a deadline."""
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
 
 
 def as_json(root: Path, capsys: Any, *words: str) -> dict[str, Any]:
@@ -185,6 +200,30 @@ def test_a_killed_process_is_said(
         pytest.raises(GridfleetError, match="lack of memory: try fewer --jobs than 2"),
     ):
         list(run_all(tasks))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
+def test_no_process_outlives_the_command(tmp_path: Path, world: tuple[str, ...], name: str) -> None:
+    """Whatever ends the command, its workers are gone soon, in the middle of a run too."""
+    write_candles(tmp_path / "c.csv", wave(20_000))
+    words = (*world, "--sweep", "grid_num=11", "--sweep", "quantity=1:40:1", "--jobs", "2")
+    command = [sys.executable, "-m", "cli.instance_cli", "--root", str(tmp_path), "backtest"]
+    process = subprocess.Popen(
+        [*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        parent = psutil.Process(process.pid)
+        wait_until(lambda: len(parent.children()) == 2, 60)
+        workers_of_it = parent.children()
+        process.send_signal(signal.Signals[name])
+        _, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    wait_until(lambda: not any(worker.is_running() for worker in workers_of_it), 60)
+    assert process.returncode == (130 if name == "SIGINT" else -signal.Signals[name])
+    assert b"Traceback" not in err
 
 
 # Specs ------------------------------------------------------------------------------------------

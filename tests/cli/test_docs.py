@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli import instance_cli
+from cli.backtest import add_arguments
+from cli.backtesting.axes import KEYS
 from core import daemon_manager
 from core.bot_options import COMMAND_KEYS, OPTIONS
 from core.config_sections import (
@@ -49,6 +52,17 @@ def test_every_verb_is_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None
     assert {"start", "resurrect", "pause", "cleanup", "backtest"} <= verbs
     missing = [verb for verb in sorted(verbs) if not re.search(rf"\b{verb}\b", README)]
     assert missing == []
+
+
+def test_every_option_of_a_backtest_is_documented() -> None:
+    """Each option, and each key that can be swept, stands in docs/backtest.md as code."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    flags = [flag for flag in flags if flag.startswith("--") and flag != "--help"]
+    assert len(flags) >= 12
+    text = (ROOT / "docs" / "backtest.md").read_text(encoding="utf-8")
+    assert [name for name in (*flags, *KEYS) if f"`{name}`" not in text] == []
 
 
 def test_the_readme_links_to_files_that_are_there() -> None:
