@@ -15,8 +15,8 @@ rounded.
 
 **Placing.** BUY at or above the last price, SELL at or below it, is marketable: it takes at the
 last price, not at its limit, as taker; with `slippage` at a price worse by that fraction, rounded
-to the tick away from it, never beyond its limit. IOC that is not marketable is EXPIRED at once. What is
-refused, and why, is in `admission`.
+to the tick away from it, never beyond its limit. IOC that is not marketable is EXPIRED at once.
+What is refused, and why, is in `admission`.
 
 **Reduce-only.** When the position shrinks below the sum of its reduce-only orders, the newest are
 EXPIRED, whole, until the sum fits: an order never changes its quantity, and never opens or flips.

@@ -50,6 +50,10 @@ def page(run: Run, pictures: Mapping[str, bytes], warning: str | None) -> str:
     if pictures:
         body.append(html.heading("Pictures"))
         body += [html.picture(image, CAPTIONS[name]) for name, image in pictures.items()]
+        if _moves(run):
+            body.append(
+                html.paragraph("The grid may have moved: its levels are those of the end.", "faint")
+            )
     body += [
         html.heading("Against buying and holding"),
         _holding(run),
@@ -63,6 +67,11 @@ def page(run: Run, pictures: Mapping[str, bytes], warning: str | None) -> str:
         ),
     ]
     return html.document(title, body)
+
+
+def _moves(run: Run) -> bool:
+    """Whether the range may have been another one before the end."""
+    return run.setup.settings.boundary_action in ("adjust_range", "trail")
 
 
 def _cards(run: Run) -> str:
@@ -94,7 +103,11 @@ def _cards(run: Run) -> str:
             + (f" and {totals.initial_fills} of the entry" if totals.initial_fills else ""),
         ),
         html.card(f"fees, {quote}", _money(pnl.fees), "paid in all, inside the parts below"),
-        html.card("time in range", _percent(found.in_range), "candles that closed inside it"),
+        html.card(
+            "time in range",
+            _percent(found.in_range),
+            "candles that closed inside it" + (", as it was at the end" if _moves(run) else ""),
+        ),
         html.card(
             "exposure",
             _percent(found.exposed),
@@ -203,6 +216,9 @@ def _assumed(run: Run) -> list[tuple[str, str]]:
         ),
     ]
     rows += [(word, str(known[key])) for key, word in words.items() if known[key] is not None]
+    if known["stop_loss"] or known["take_profit"] or known["boundary_action"] != "none":
+        judged = "judged where the price has a corner or an order fills, not in between"
+        rows.append(("stops and boundary", judged))
     rows.append(("drawdown", "judged at the open, low, high and close of every candle, as walked"))
     rows.append(
         (

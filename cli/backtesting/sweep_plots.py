@@ -44,7 +44,7 @@ def draw_sweep(sweep: Sweep) -> bytes:
             _line(sweep, figure.add_subplot())
         else:
             first, second = sweep.history.axes[:2]
-            width = min(14.0, max(7.0, 2.6 + 0.62 * len(first.values)))
+            width = min(14.0, max(9.6, 2.6 + 0.62 * len(first.values)))
             height = min(14.0, max(3.4, 1.7 + 0.36 * len(second.values)))
             figure = Figure(figsize=(width, height), layout="constrained")
             _heat(sweep, figure, figure.add_subplot())

@@ -18,12 +18,17 @@ from exchanges.price_feed import CandleSource, read_candles, read_funding
 
 
 def finished(
-    root: Path, rows: list[tuple[int, ...]], stamps: list[int] | None = None, **grid: object
+    root: Path,
+    rows: list[tuple[int, ...]],
+    stamps: list[int] | None = None,
+    fees: tuple[str, str] = ("0", "0"),
+    assumptions: Assumptions | None = None,
+    **grid: object,
 ) -> Run:
-    name = write_config(root, paper={"maker_fee": 0, "taker_fee": 0}, **grid)
+    name = write_config(root, paper={"maker_fee": fees[0], "taker_fee": fees[1]}, **grid)
     data = write_candles(root / "c.csv", rows)  # type: ignore[arg-type]  # four prices each
     rates = read_funding(write_funding(root / "f.csv", stamps), "BTCUSDT") if stamps else ()
-    setup = prepare(load(name, root).config, Assumptions())
+    setup = prepare(load(name, root).config, assumptions or Assumptions())
     candles = list(read_candles(data))
     source = CandleSource(data, rates, candles=candles)
     replayed = run(setup, source, with_points=True)
@@ -51,6 +56,44 @@ def test_the_last_equity_is_the_accounting(tmp_path: Path) -> None:
         curve = found.curve
         parts = curve.grid[i] + curve.trend[i] + curve.unrealized[i] - curve.open_fees[i]
         assert parts + curve.funding[i] == curve.equity[i]
+
+
+@pytest.mark.parametrize("kind", ["neutral", "long", "short"])
+@pytest.mark.parametrize("through", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"boundary_action": "stop_only"},
+        {"boundary_action": "emergency_close"},
+        {"boundary_action": "adjust_range"},
+        {"boundary_action": "trail"},
+        {"stop_loss": 20},
+        {"take_profit": 10},
+        {"max_position": 3},
+    ],
+    ids=str,
+)
+def test_the_accounts_agree_whatever_happens(
+    tmp_path: Path, kind: str, through: bool, rules: dict[str, object]
+) -> None:
+    """Out of the range and back, with every rule: the exchange's equity, the ledger's parts and the
+    end of the curve are the same to the last digit."""
+    rows = [*wave(40), *wave(40, low=85, high=125), *wave(20)]
+    found = finished(
+        tmp_path,
+        rows,
+        [START_MS + 20 * MINUTE_MS * i for i in range(5)],
+        fees=("0.0002", "0.0005"),
+        assumptions=Assumptions(through=through, slippage=D("0.003")),
+        grid_type=kind,
+        open_initial=kind != "neutral",
+        **rules,
+    )
+    assert found.replayed.equity_change == found.replayed.pnl.total == found.curve.equity[-1]
+    assert found.curve.position[-1] == found.replayed.grid.position
+    if found.replayed.ended_by is not None:
+        assert found.replayed.grid.position == 0
 
 
 def test_drawdown_is_judged_at_the_extremes(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from backtest_world import (
     write_funding,
 )
 
+from cli import instance_cli
+
 PICTURES = ["drawdown.png", "equity.png", "position.png", "price.png"]
 FILES = sorted([*PICTURES, "fills.csv", "index.html", "report.json"])
 MINUS = "\N{MINUS SIGN}"
@@ -58,11 +60,15 @@ def sums(page: str, number: int) -> list[Decimal]:
 
 @pytest.fixture
 def world(tmp_path: Path) -> tuple[str, ...]:
+    return world_in(tmp_path)
+
+
+def world_in(root: Path) -> tuple[str, ...]:
     """A config, candles that fill it, and two funding rates, as words of a command line."""
-    config = write_config(tmp_path, grid_type="long", open_initial=True)
-    data = write_candles(tmp_path / "c.csv", wave(300))
+    config = write_config(root, grid_type="long", open_initial=True)
+    data = write_candles(root / "c.csv", wave(300))
     stamps = [START_MS + 7 * MINUTE_MS, START_MS + 100 * MINUTE_MS + 5]
-    rates = write_funding(tmp_path / "f.csv", stamps)
+    rates = write_funding(root / "f.csv", stamps)
     return "--config", config, "--data", str(data), "--funding", str(rates)
 
 
@@ -72,11 +78,19 @@ def written(root: Path, capsys: Any, words: tuple[str, ...], name: str = "out") 
     return root / name
 
 
-def test_the_folder_holds_page_pictures_and_data(
-    tmp_path: Path, capsys: Any, world: tuple[str, ...]
-) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """A folder that was written once, for tests that only read it, and the words that did it."""
+    root = tmp_path_factory.mktemp("made")
+    words = world_in(root)
+    code = instance_cli.main(["--root", str(root), "backtest", *words, "--out", str(root / "out")])
+    assert code == 0
+    return root / "out", words
+
+
+def test_the_folder_holds_page_pictures_and_data(made: tuple[Path, tuple[str, ...]]) -> None:
     """Everything is there, the pictures are PNGs of a readable size."""
-    out = written(tmp_path, capsys, world)
+    out, _ = made
     assert sorted(path.name for path in out.iterdir()) == FILES
     for name in PICTURES:
         head = (out / name).read_bytes()[:24]
@@ -85,6 +99,7 @@ def test_the_folder_holds_page_pictures_and_data(
         assert width > 1000 < 3 * height
 
 
+@pytest.mark.slow
 def test_the_folder_is_the_same_twice(tmp_path: Path, capsys: Any, world: tuple[str, ...]) -> None:
     """Byte for byte: no time of now, no duration, no version."""
     first, second = (written(tmp_path, capsys, world, name) for name in ("one", "two"))
@@ -93,9 +108,9 @@ def test_the_folder_is_the_same_twice(tmp_path: Path, capsys: Any, world: tuple[
     assert b"Software" not in (first / "price.png").read_bytes()
 
 
-def test_the_page_loads_nothing(tmp_path: Path, capsys: Any, world: tuple[str, ...]) -> None:
+def test_the_page_loads_nothing(made: tuple[Path, tuple[str, ...]]) -> None:
     """Pictures are inside, there is no script, and no address to fetch; its own policy says so."""
-    text = (written(tmp_path, capsys, world) / "index.html").read_text()
+    text = (made[0] / "index.html").read_text()
     page = Page(text)
     assert len(page.loads) == 4
     assert all(load.startswith("data:image/png;base64,") for load in page.loads)
@@ -105,14 +120,14 @@ def test_the_page_loads_nothing(tmp_path: Path, capsys: Any, world: tuple[str, .
 
 
 def test_the_numbers_are_the_same_everywhere(
-    tmp_path: Path, capsys: Any, world: tuple[str, ...]
+    tmp_path: Path, capsys: Any, made: tuple[Path, tuple[str, ...]]
 ) -> None:
     """`--json`, report.json, the page and fills.csv agree, and the parts are the total exactly."""
-    code, out, err = run_cli(tmp_path, capsys, *world, "--json")
+    folder, words = made
+    code, out, err = run_cli(folder.parent, capsys, *words, "--json")
     assert (code, err) == (0, "")
     told = json.loads(out)
     del told["seconds"]
-    folder = written(tmp_path, capsys, world)
     report = json.loads((folder / "report.json").read_text())
     assert {key: report[key] for key in told} == told
     page = (folder / "index.html").read_text()
@@ -181,6 +196,7 @@ def test_without_matplotlib_the_text_is_written(
     assert "matplotlib is not installed" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_shortest_data_has_a_report(tmp_path: Path, capsys: Any, count: int) -> None:
     """One candle is enough, and a run without a fill divides by nothing."""

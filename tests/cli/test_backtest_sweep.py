@@ -53,6 +53,7 @@ def as_json(root: Path, capsys: Any, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--fill", "through", "--slippage", "0.001")])
 def test_a_sweep_equals_single_runs(
     tmp_path: Path, capsys: Any, world: tuple[str, ...], more: tuple[str, ...]
@@ -77,6 +78,7 @@ def test_a_sweep_equals_single_runs(
     assert compared == 3 * len(KINDS)
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(tmp_path: Path, capsys: Any, world: tuple[str, ...]) -> None:
     """One process or three: the same rows in the same order, the same folder byte for byte."""
     found = []
@@ -152,6 +154,7 @@ def test_a_config_may_leave_to_the_sweep_what_it_sweeps(
     assert all("refused" not in row for row in rows["rows"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

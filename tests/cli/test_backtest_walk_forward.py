@@ -78,6 +78,7 @@ def cut(root: Path, data: str, part: dict[str, Any]) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_every_figure_is_that_of_a_run_on_the_part_alone(
     tmp_path: Path, capsys: Any, world: tuple[str, ...]
 ) -> None:
@@ -107,6 +108,7 @@ def test_every_figure_is_that_of_a_run_on_the_part_alone(
             assert D(found["sums"][name][key]) == sum(parts)
 
 
+@pytest.mark.slow
 def test_the_folder_and_the_table(tmp_path: Path, capsys: Any, world: tuple[str, ...]) -> None:
     """Table, CSV and page have the windows and their sums; the split is stated; same twice."""
     words = (*world, *SWEEP, "--walk-forward", "3", "--train", "0.5", "--objective", "grid")
