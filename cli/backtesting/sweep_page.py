@@ -68,8 +68,8 @@ def _sweep(sweep: Sweep, picture: bytes | None) -> list[str]:
         )
         found.append(
             html.paragraph(
-                "The best of many is in part luck: look for a wide field of good neighbours, not for "
-                "the one best number, and judge it by a walk-forward.",
+                "The best of many is in part luck: look for a wide field of good neighbours, not "
+                "for the one best number, and judge it by a walk-forward.",
                 "faint",
             )
         )
