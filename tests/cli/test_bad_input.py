@@ -71,6 +71,8 @@ MANAGER: dict[tuple[str, str], Case] = {
 }
 
 DATA = ["--data", "candles.csv"]
+SWEPT = [*GOOD, *DATA, "--sweep", "grid_num=5,9"]
+WALKED = [*SWEPT, "--walk-forward", "2"]
 
 INSPECTOR: dict[tuple[str, str], Case] = {
     ("info", "id"): (["../x"], NO_ID),
@@ -80,6 +82,13 @@ INSPECTOR: dict[tuple[str, str], Case] = {
     ("backtest", "data"): ([*GOOD, "--data", "nowhere.csv"], ("--data", "nowhere.csv")),
     ("backtest", "funding"): ([*GOOD, *DATA, "--funding", "nowhere.csv"], ("nowhere.csv",)),
     ("backtest", "out"): ([*GOOD, *DATA, "--out", "candles.csv/out"], ("--out", "candles.csv/out")),
+    ("backtest", "fill"): ([*GOOD, *DATA, "--fill", "maybe"], ("--fill", "'maybe'", "through")),
+    ("backtest", "slippage"): ([*GOOD, *DATA, "--slippage", "2"], ("--slippage", "'2'", "below 1")),
+    ("backtest", "sweep"): ([*GOOD, *DATA, "--sweep", "grid_num=5:9"], ("grid_num=5:9", "three")),
+    ("backtest", "objective"): ([*SWEPT, "--objective", "luck"], ("--objective", "'luck'", "grid")),
+    ("backtest", "jobs"): ([*SWEPT, "--jobs", "0"], ("--jobs", "'0'", "from 1")),
+    ("backtest", "walk_forward"): ([*SWEPT, "--walk-forward", "x"], ("--walk-forward", "'x'")),
+    ("backtest", "train"): ([*WALKED, "--train", "7"], ("--train", "'7'", "between 0 and 1")),
 }
 
 
