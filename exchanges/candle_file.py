@@ -22,7 +22,8 @@ from core.errors import ConfigError
 
 CANDLE_HEADER = ["timestamp_ms", "open", "high", "low", "close", "volume"]
 FUNDING_HEADER = ["timestamp_ms", "symbol", "funding_rate"]
-_TOO_BIG = Decimal("1e30")  # as for every number in a config
+SINGLE_CANDLE_MS = 60_000  # the length of a candle in a file that holds only one
+TOO_BIG = Decimal("1e30")  # as for every number in a config
 
 
 class Candle(NamedTuple):
@@ -43,11 +44,11 @@ class Candle(NamedTuple):
 
 def read_candles(path: Path) -> Iterator[Candle]:
     """Stream a candle file, each row checked. Errors: ConfigError naming file, line and value."""
-    with _open(path) as file:
-        rows = _rows(file, path, CANDLE_HEADER)
+    with open_csv(path) as file:
+        rows = csv_rows(file, path, CANDLE_HEADER)
         before = -1
         for line, row in rows:
-            candle = _candle(row, path, line)
+            candle = parse_candle(row, path, line)
             if candle.time_ms <= before:
                 raise ConfigError(
                     f"{path}: line {line}: timestamp_ms: was {row[0]}, "
@@ -60,11 +61,11 @@ def read_candles(path: Path) -> Iterator[Candle]:
 def read_funding(path: Path, symbol: str) -> tuple[tuple[int, Decimal], ...]:
     """Read a funding file: (stamp in ms, rate), oldest first. Errors: ConfigError, as above."""
     by_symbol: dict[str, list[tuple[int, Decimal]]] = {}
-    with _open(path) as file:
-        for line, row in _rows(file, path, FUNDING_HEADER):
+    with open_csv(path) as file:
+        for line, row in csv_rows(file, path, FUNDING_HEADER):
             try:
                 time_ms, rate = int(row[0]), Decimal(row[2])
-                if not (rate.is_finite() and _is_plain(row[0] + row[2])):
+                if not (rate.is_finite() and is_plain(row[0] + row[2])):
                     raise ValueError
             except (ValueError, ArithmeticError):
                 raise ConfigError(
@@ -88,14 +89,15 @@ def read_funding(path: Path, symbol: str) -> tuple[tuple[int, Decimal], ...]:
     return tuple(next(iter(by_symbol.values()), ()))
 
 
-def _open(path: Path) -> TextIO:
+def open_csv(path: Path) -> TextIO:
+    """Open a text file for the csv module. Errors: ConfigError."""
     try:
         return path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _rows(file: TextIO, path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(file: TextIO, path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Rows with their line numbers, the header checked and gone; at least one."""
     reader = csv.reader(file)
     width, count = len(header), 0
@@ -124,17 +126,17 @@ def _rows(file: TextIO, path: Path, header: list[str]) -> Iterator[tuple[int, li
         raise ConfigError(f"{path}: has no rows below its header")
 
 
-def _candle(row: list[str], path: Path, line: int) -> Candle:
-    """Parse and check one row."""
+def parse_candle(row: list[str], path: Path, line: int) -> Candle:
+    """Parse and check one row. Errors: ConfigError naming the line and the fault."""
     stamp, opened, high, low, close, volume = row[:6]
     try:
         candle = Candle(int(stamp), Decimal(opened), Decimal(high), Decimal(low), Decimal(close))
         if (
-            0 < candle.low <= candle.open <= candle.high < _TOO_BIG
+            0 < candle.low <= candle.open <= candle.high < TOO_BIG
             and candle.low <= candle.close <= candle.high
-            and 0 <= Decimal(volume) < _TOO_BIG
+            and 0 <= Decimal(volume) < TOO_BIG
             and candle.time_ms >= 0
-            and _is_plain("".join(row[:6]))
+            and is_plain("".join(row[:6]))
         ):
             return candle
     except (ValueError, ArithmeticError):
@@ -142,25 +144,25 @@ def _candle(row: list[str], path: Path, line: int) -> Candle:
     raise ConfigError(f"{path}: line {line}: {_row_fault(row)}")
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
     """Tell whether numbers are written as data files write them: Python would also take 46_000."""
     return text.isascii() and "_" not in text
 
 
 def _row_fault(row: list[str]) -> str:
-    """Say what is wrong with a row that `_candle` refused: the first fault, and its value."""
+    """Say what is wrong with a row that `parse_candle` refused: the first fault, and its value."""
     if not (row[0].strip().isascii() and row[0].strip().isdigit()):
         return f"timestamp_ms: was {row[0]!r}, expected Unix milliseconds"
     values: dict[str, Decimal] = {}
     for name, text in zip(CANDLE_HEADER[1:], row[1:6], strict=True):
         try:
             values[name] = Decimal(text)
-            if not _is_plain(text):
+            if not is_plain(text):
                 raise ArithmeticError
         except ArithmeticError:
             return f"{name}: was {text!r}, expected a number"
         least = "0 or more" if name == "volume" else "above 0"
-        if not (values[name].is_finite() and 0 <= values[name] < _TOO_BIG) or (
+        if not (values[name].is_finite() and 0 <= values[name] < TOO_BIG) or (
             name != "volume" and values[name] == 0
         ):
             return f"{name}: was {text!r}, expected a finite number {least}"

@@ -15,18 +15,18 @@ that has its stamp; rates before the first candle are not due. GRID.md's golden 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from core.errors import ConfigError
-from exchanges.candle_file import Candle as Candle  # a CandleSource is made of them
-from exchanges.candle_file import read_candles as read_candles
+from exchanges.candle_file import SINGLE_CANDLE_MS, Candle, read_candles
 from exchanges.candle_file import read_funding as read_funding  # for those who build a CandleSource
+from exchanges.candles import Candles
+from exchanges.track import Rates, quiet_rows
 
-SINGLE_CANDLE_MS = 60_000  # the length of a candle in a file that holds only one
 _NEVER_MS = 1 << 62
 
 Place = tuple[int, int]
@@ -91,23 +91,25 @@ class CandleSource:
     """
 
     kind = "csv"
+    corners = 4
+    """Vertices a row."""
 
     def __init__(
         self,
-        path: Path,
-        funding: tuple[tuple[int, Decimal], ...] = (),
+        data: Path | Candles,
+        funding: Rates = (),
         *,
         preload: bool = False,
-        candles: Sequence[Candle] | None = None,
     ) -> None:
-        """`preload`: `open` reads and checks the whole file, which costs memory and saves time.
+        """Give a file, which is read as a stream, or `Candles`, which are read already.
 
-        `candles`: rows of it that were read and checked already (at least one); the file is not
-        opened.
+        `preload`: the first `open` reads and checks the whole file, which costs memory and saves
+        time. What was read is kept: the source may be opened again, and `candles` may be given to
+        any number of other sources, so that many replays read the file once.
         """
-        self._path = path
-        self._candles = candles
-        self._funding = funding
+        self._path = data.path if isinstance(data, Candles) else data
+        self.candles = data if isinstance(data, Candles) else None
+        self.funding = funding
         self._preload = preload
         self._rates = 0  # how many funding rates are behind us
         self._rows: Iterator[Candle] = iter(())
@@ -136,13 +138,10 @@ class CandleSource:
     ) -> Place | None:
         self.close()
         self._fault = None
-        self._rows = read_candles(self._path) if self._candles is None else iter(self._candles)
-        if self._candles is not None:
-            self.candle_count = len(self._candles)
-        elif self._preload:
-            candles = list(self._rows)
-            self.candle_count = len(candles)
-            self._rows = iter(candles)
+        if self._preload or self.candles is not None:
+            self._rows = self.track().rows_from(0)
+        else:
+            self._rows = read_candles(self._path)
         self._first = next(self._rows)
         second = self._read()
         if second is not None:
@@ -160,6 +159,13 @@ class CandleSource:
             del self._corners[3 - (place[0] & 3) :]
         return place
 
+    def track(self) -> Candles:
+        """The whole path in memory; reads the file if nobody has. Errors: ConfigError."""
+        if self.candles is None:
+            self.candles = Candles.read(self._path)
+        self.candle_count = len(self.candles)
+        return self.candles
+
     def next(self) -> Vertex | None:
         if not self._corners:
             self._walk_candle()
@@ -170,8 +176,10 @@ class CandleSource:
     ) -> tuple[Vertex | None, int]:
         if self._corners:
             return None, 0
+        if self.candles is not None:
+            return self._skip_rows(self.candles, low, high, until_ms, limit)
         first, interval = self._index, self._interval
-        rate_ms = self._funding[self._rates][0] if self._rates < len(self._funding) else _NEVER_MS
+        rate_ms = self.funding[self._rates][0] if self._rates < len(self.funding) else _NEVER_MS
         last = first + min(limit // 4, until_ms // interval - first)
         passed: Vertex | None = None
         while (
@@ -191,6 +199,25 @@ class CandleSource:
             )
             self._advance()
         return passed, 4 * (self._index - first)
+
+    def _skip_rows(
+        self, candles: Candles, low: Decimal, high: Decimal, until_ms: int, limit: int
+    ) -> tuple[Vertex | None, int]:
+        """Do the same over what was read already."""
+        first, interval = self._index, self._interval
+        last = min(first + min(limit // 4, until_ms // interval - first), len(candles))
+        if self._rates < len(self.funding):
+            last = min(last, candles.last_at(self.funding[self._rates][0]))
+        count = quiet_rows(candles, first, last, low, high) if first < last else 0
+        if count == 0:
+            return None, 0
+        row = first + count - 1
+        candle = candles[row]
+        step = candles.time_ms(row, 3) - candle.time_ms
+        self._rows = candles.rows_from(row + 1)
+        self._index, self._candle, self._after = row + 1, self._read(), self._read()
+        place = (4 * row + 3, candle.time_ms)
+        return Vertex(candle.close, candle.time_ms + step, row * interval + step, place), 4 * count
 
     def save(self, place: Place | None) -> dict[str, Any]:
         return {"kind": self.kind, "place": None if place is None else list(place)}
@@ -260,7 +287,7 @@ class CandleSource:
         return candle.time_ms + self._interval if after is None else after.time_ms
 
     def _take_rates(self, end_ms: int) -> tuple[tuple[int, Decimal], ...]:
-        first, rates = self._rates, self._funding
+        first, rates = self._rates, self.funding
         while self._rates < len(rates) and rates[self._rates][0] < end_ms:
             self._rates += 1
         return rates[first : self._rates]
