@@ -102,18 +102,21 @@ def paper_source(
     config: InstanceConfig, instrument: Instrument, *, root: Path | None = None
 ) -> PriceSource:
     """The price path of `exchange_config.paper.feed`. Errors: ConfigError."""
-    from exchanges.price_feed import CandleSource, read_funding
+    from exchanges.price_feed import read_funding
+    from exchanges.price_files import file_source
     from exchanges.synthetic_feed import SyntheticSource
 
     paper = config.exchange.paper
     base = root or Path()
     if paper.feed == "csv":
         if paper.file is None:
-            raise ConfigError("exchange_config.paper.file: missing, expected a candle file")
+            raise ConfigError(
+                "exchange_config.paper.file: missing, expected a file of candles or trades"
+            )
         funding: tuple[tuple[int, Decimal], ...] = ()
         if paper.funding_file is not None:
             funding = read_funding(base / paper.funding_file, config.symbol)
-        return CandleSource(base / paper.file, funding)
+        return file_source(base / paper.file, funding)
     start, band = _start_and_band(config, instrument)
     return SyntheticSource(
         seed=paper.seed,
