@@ -19,13 +19,15 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from core.errors import ConfigError
 from exchanges.candle_file import SINGLE_CANDLE_MS, Candle, read_candles
 from exchanges.candle_file import read_funding as read_funding  # for those who build a CandleSource
-from exchanges.candles import Candles
 from exchanges.track import Rates, quiet_rows
+
+if TYPE_CHECKING:
+    from exchanges.candles import Candles
 
 _NEVER_MS = 1 << 62
 
@@ -107,8 +109,8 @@ class CandleSource:
         time. What was read is kept: the source may be opened again, and `candles` may be given to
         any number of other sources, so that many replays read the file once.
         """
-        self._path = data.path if isinstance(data, Candles) else data
-        self.candles = data if isinstance(data, Candles) else None
+        self.candles = None if isinstance(data, Path) else data
+        self._path = data if isinstance(data, Path) else data.path
         self.funding = funding
         self._preload = preload
         self._rates = 0  # how many funding rates are behind us
@@ -161,6 +163,8 @@ class CandleSource:
 
     def track(self) -> Candles:
         """The whole path in memory; reads the file if nobody has. Errors: ConfigError."""
+        from exchanges.candles import Candles  # for replays: a bot reads its file as a stream
+
         if self.candles is None:
             self.candles = Candles.read(self._path)
         self.candle_count = len(self.candles)

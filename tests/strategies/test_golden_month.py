@@ -115,7 +115,7 @@ def run(row: Row) -> Replayed:
     )
     source = CandleSource(MONTH, read_funding(FUNDING, "BTCUSDT"))
     rules = Rules(instrument=instrument, leverage=D(10))
-    return replay(settings, rules, source, MemoryPaperStore(), D(100_000))
+    return replay(settings, rules, source, MemoryPaperStore(), D(100_000), fast=False)
 
 
 @pytest.mark.parametrize(
