@@ -28,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="CSV",
-        help="candles: timestamp_ms,open,high,low,close,volume",
+        help="candles: timestamp_ms,open,high,low,close,volume; or trades: timestamp_ms,id,side,"
+        "price,amount",
     )
     parser.add_argument(
         "--funding", metavar="CSV", help="funding rates: timestamp_ms,symbol,funding_rate"
@@ -96,7 +97,8 @@ def _run_one(arguments: argparse.Namespace, assumptions: Assumptions, root: Path
     from cli.backtesting import setup as setups
     from cli.backtesting.progress import Bar, watching
     from core.config_load import load
-    from exchanges.price_feed import CandleSource, read_candles, read_funding
+    from exchanges.price_feed import read_funding
+    from exchanges.price_files import read_history, source_of
 
     loaded = load(arguments.config, root)
     for warning in loaded.warnings:
@@ -106,24 +108,19 @@ def _run_one(arguments: argparse.Namespace, assumptions: Assumptions, root: Path
     funding = arguments.funding
     rates = read_funding(readable("--funding", funding), setup.config.symbol) if funding else ()
     bar = Bar("backtest", is_shown=not arguments.json)
-    if not arguments.out:
-        source = CandleSource(data, rates, preload=True)
-        with watching(bar, lambda: (source.walked, source.candle_count)):
-            replayed = setups.run(setup, source)
-        report = setups.report_of(replayed, source.candle_count, assumptions)
-    else:
+    with watching(bar, lambda: (0, 0)):
+        history = read_history(data)
+    source = source_of(history, rates)
+    with watching(bar, lambda: (source.walked, len(history))):
+        replayed = setups.run(setup, source, with_points=bool(arguments.out))
+    report = setups.report_of(replayed, len(history), assumptions)
+    if arguments.out:
         from cli.backtesting.folder import finish, write_folder
 
-        with watching(bar, lambda: (0, 0)):
-            candles = list(read_candles(data))
-        source = CandleSource(data, rates, candles=candles)
-        with watching(bar, lambda: (source.walked, source.candle_count)):
-            replayed = setups.run(setup, source, with_points=True)
-        report = setups.report_of(replayed, len(candles), assumptions)
         found = finish(
             setup,
             replayed,
-            candles,
+            history,
             rates,
             data=str(data),
             funding=funding,

@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from cli.replay import LedgerPoint, Replayed
 from core.model import ZERO
-from exchanges.price_feed import CandleSource
+from exchanges.price_files import FileSource
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NOTHING = LedgerPoint(
@@ -96,7 +96,7 @@ class Curve:
         self.drawdown.append(drawdown)
 
 
-def trace(source: CandleSource, replayed: Replayed, balance: Decimal) -> Curve:
+def trace(source: FileSource, replayed: Replayed, balance: Decimal) -> Curve:
     """Walk the same candles once more beside the ledger's points; ends where the replay ended.
 
     `source` is walked from its beginning. A candle within which a stop closed everything is walked
@@ -123,7 +123,7 @@ def trace(source: CandleSource, replayed: Replayed, balance: Decimal) -> Curve:
                 trough_ms=vertex.time_ms,
             )
         prices.append(vertex.price)
-        if len(prices) == 4:
+        if len(prices) == source.corners:
             curve.note(vertex.place[1], prices, ledger.point, equity, worst)
             worst = ZERO
             prices.clear()

@@ -16,7 +16,8 @@ from cli.backtesting.curve import Curve, to_ms, trace
 from cli.backtesting.figures import Figures, Rates, figures
 from cli.backtesting.setup import Setup, report_of
 from cli.replay import Replayed
-from exchanges.price_feed import SINGLE_CANDLE_MS, Candle, CandleSource
+from exchanges.price_files import History, source_of
+from exchanges.trade_file import Trades
 from strategies.grid_math import plain
 
 NO_PLOTS = (
@@ -34,6 +35,7 @@ class Run:
     curve: Curve
     figures: Figures
     candles: int
+    are_trades: bool
     interval_ms: int
     end_ms: int
     data: str
@@ -44,7 +46,7 @@ class Run:
 def finish(
     setup: Setup,
     replayed: Replayed,
-    candles: list[Candle],
+    history: History,
     rates: Rates,
     *,
     data: str,
@@ -52,18 +54,19 @@ def finish(
     config: str,
 ) -> Run:
     """Derive from a replay with points everything that is reported."""
-    source = CandleSource(Path(data), tuple(rates), candles=candles)
+    source = source_of(history, tuple(rates))
     curve = trace(source, replayed, setup.config.exchange.paper.balance)
-    interval = candles[1].time_ms - candles[0].time_ms if len(candles) > 1 else SINGLE_CANDLE_MS
-    end_ms = candles[-1].time_ms + interval
+    interval = history.interval_ms
+    end_ms = history[-1].time_ms + interval
     if replayed.ended_by is not None:
-        end_ms = max(to_ms(replayed.ended_at), candles[0].time_ms + 1)
+        end_ms = max(to_ms(replayed.ended_at), history[0].time_ms + 1)
     return Run(
         setup=setup,
         replayed=replayed,
         curve=curve,
         figures=figures(setup, replayed, curve, rates, end_ms),
-        candles=len(candles),
+        candles=len(history),
+        are_trades=isinstance(history, Trades),
         interval_ms=interval,
         end_ms=end_ms,
         data=data,

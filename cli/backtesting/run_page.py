@@ -26,13 +26,14 @@ def page(run: Run, pictures: Mapping[str, bytes], warning: str | None) -> str:
     setup = run.setup
     spec, quote = run.replayed.grid.spec, setup.rules.instrument.quote_asset
     title = f"Backtest of {setup.config.instance_id}: {setup.config.symbol}"
+    rows = "trades" if run.are_trades else "candles"
     body = [
         f"<h1>{html.escape(title)}</h1>",
         html.paragraph(
             f"{spec.kind.value}, {spec.mode.value}, {plain(spec.lower)} to {plain(spec.upper)}, "
             f"{spec.num} levels ({spec.num - 1} cells), {plain(spec.quantity)} "
             f"{setup.rules.instrument.base_asset} an order; {_when(run.curve.times_ms[0])} to "
-            f"{_when(run.end_ms)} UTC, {run.candles:,} candles.",
+            f"{_when(run.end_ms)} UTC, {run.candles:,} {rows}.",
             "faint",
         ),
     ]
@@ -106,7 +107,9 @@ def _cards(run: Run) -> str:
         html.card(
             "time in range",
             _percent(found.in_range),
-            "candles that closed inside it" + (", as it was at the end" if _moves(run) else ""),
+            ("trades" if run.are_trades else "candles that closed")
+            + " inside it"
+            + (", as it was at the end" if _moves(run) else ""),
         ),
         html.card(
             "exposure",
@@ -174,8 +177,10 @@ def _assumed(run: Run) -> list[tuple[str, str]]:
         (
             "candles",
             (
-                f"{run.candles:,} of {_duration(run.interval_ms)} from {known['data']}; each is "
-                "walked open, low, high, close when it closes at or above its open, else open, "
+                f"{run.candles:,} trades from {known['data']}; each is a price of the path"
+                if run.are_trades
+                else f"{run.candles:,} of {_duration(run.interval_ms)} from {known['data']}; each "
+                "is walked open, low, high, close when it closes at or above its open, else open, "
                 "high, low, close"
             ),
         ),

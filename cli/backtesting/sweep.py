@@ -29,7 +29,8 @@ from cli.backtesting.figures import Rates
 from cli.backtesting.setup import Assumptions, accounting, prepare, run
 from core.errors import ConfigError, GridfleetError
 from core.paths import for_display
-from exchanges.price_feed import Candle, CandleSource
+from exchanges.price_files import History as Prices
+from exchanges.price_files import source_of
 from strategies.grid_math import plain
 
 CHUNKS_A_JOB = 32  # few enough to cost nothing, enough for an even end and a bar that moves
@@ -49,7 +50,7 @@ class History:
     config: Path
     root: Path
     data: Path
-    candles: Sequence[Candle]
+    candles: Prices
     rates: Rates
     assumptions: Assumptions
     axes: tuple[Axis, ...]
@@ -102,9 +103,9 @@ def one(history: History, task: Task) -> Row:
         loaded = load(history.config, history.root, bot_args=bot_args(history.axes, task.values))
         setup = prepare(loaded.config, history.assumptions)
         first, end = task.span
-        source = CandleSource(
-            history.data, tuple(history.rates), candles=history.candles[first:end]
-        )
+        whole = (first, end) == history.whole
+        prices = history.candles if whole else history.candles[first:end]
+        source = source_of(prices, tuple(history.rates))
         replayed = run(setup, source)
     except GridfleetError as error:
         return Row(values=task.values, result=None, refused=_reason(error, history))

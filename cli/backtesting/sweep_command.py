@@ -20,7 +20,8 @@ from cli.backtesting.sweep_report import Sweep
 from core.config_files import find
 from core.config_load import load
 from core.errors import ConfigError, ExitCode
-from exchanges.price_feed import read_candles, read_funding
+from exchanges.price_feed import read_funding
+from exchanges.price_files import read_history
 
 MOST_JOBS = 256
 MOST_WINDOWS = 1000
@@ -49,7 +50,7 @@ def sweep(arguments: argparse.Namespace, assumptions: Assumptions, root: Path) -
     if arguments.train is not None:
         train = fraction("--train", arguments.train, "a share between 0 and 1, e.g. 0.7")
     with watching(bar, lambda: (0, 0)):
-        candles = list(read_candles(data))
+        candles = read_history(data)
     history = History(
         config=config,
         root=root,

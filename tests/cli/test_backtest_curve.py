@@ -14,7 +14,8 @@ from cli.backtesting.curve import Curve, to_ms, trace
 from cli.backtesting.folder import Run, finish
 from cli.backtesting.setup import Assumptions, prepare, run
 from core.config_load import load
-from exchanges.price_feed import CandleSource, read_candles, read_funding
+from exchanges.candles import Candles
+from exchanges.price_feed import CandleSource, read_funding
 
 
 def finished(
@@ -29,8 +30,8 @@ def finished(
     data = write_candles(root / "c.csv", rows)  # type: ignore[arg-type]  # four prices each
     rates = read_funding(write_funding(root / "f.csv", stamps), "BTCUSDT") if stamps else ()
     setup = prepare(load(name, root).config, assumptions or Assumptions())
-    candles = list(read_candles(data))
-    source = CandleSource(data, rates, candles=candles)
+    candles = Candles.read(data)
+    source = CandleSource(candles, rates)
     replayed = run(setup, source, with_points=True)
     return finish(setup, replayed, candles, rates, data=str(data), funding=None, config="bt.json")
 
@@ -146,7 +147,7 @@ def test_holding_pays_funding_like_the_grid(tmp_path: Path) -> None:
 def test_a_curve_needs_no_points(tmp_path: Path) -> None:
     """Before anything is booked equity stands still, whatever the price does."""
     found = finished(tmp_path, wave(10))
-    source = CandleSource(tmp_path / "c.csv", candles=list(read_candles(tmp_path / "c.csv")))
+    source = CandleSource(tmp_path / "c.csv", preload=True)
     curve = trace(source, replace(found.replayed, points=()), D(1000))
     assert isinstance(curve, Curve)
     assert set(curve.equity) == {0}

@@ -22,7 +22,7 @@ from cli.backtesting.axes import bot_args, combinations, parse_axes, parse_axis
 from cli.backtesting.setup import ACCOUNTING, Assumptions
 from cli.backtesting.sweep import History, Row, Task, ranked, workers
 from core.errors import ConfigError, GridfleetError
-from exchanges.price_feed import read_candles
+from exchanges.candles import Candles
 
 ROOT = Path(__file__).parents[2]
 NUMS = ("5", "7", "11", "1", "21")  # 1 is refused by the config, 21 by the tick
@@ -192,7 +192,7 @@ def test_a_killed_process_is_said(
         config=tmp_path / "config/active/bt.json",
         root=tmp_path,
         data=tmp_path / "c.csv",
-        candles=list(read_candles(tmp_path / "c.csv")),
+        candles=Candles.read(tmp_path / "c.csv"),
         rates=(),
         assumptions=Assumptions(),
         axes=parse_axes(["grid_num=5,7"]),
