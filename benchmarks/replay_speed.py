@@ -94,7 +94,7 @@ def main() -> None:
         f"a month of BTC, {candles:,} candles, {reports[0]['fills']} fills",
         [
             Row(
-                name="instance_cli backtest, its engine",
+                name="instance_cli backtest, its run",
                 ours=[report["candles"] / report["seconds"] for report in reports],
                 floor=floor,
                 floor_name=name,
