@@ -1,8 +1,8 @@
 """The rules of the simulated exchange: fills, fees, margin, funding, liquidation. Pure.
 
 Values in, values out: no clock, file, socket, thread or database. A `Market` is one account on one
-instrument; it is changed on a `copy()`, so that a caller who cannot store the change drops the
-copy. Every change lands in a `Changes`: what has to be stored, and what has to be told.
+instrument; who cannot store a change works on a `copy()` and drops it. Every change lands in a
+`Changes`: what has to be stored, and what has to be told.
 
 **The path.** Price moves on straight lines. The nearest price with a resting order in the way is a
 `Stop`: all orders at that exact price fill, in order of arrival, and the last price is that price.
@@ -12,6 +12,10 @@ The rest of the line is walked afterwards, past orders that were placed meanwhil
 or below its price, a SELL to or above. By `through` only when the path goes beyond it by at least
 one tick. Whole quantity, at its own limit price, as maker; fee = quantity x price x rate, never
 rounded.
+
+**Parts.** With `take`, which says how much of an order fills now, the rest of a maker or of a GTC
+taker waits as touched: `refill`, before the next move, fills it on at its own price when the move
+goes its way, and lets it rest when the price leaves it. The rest of an IOC is EXPIRED.
 
 **Placing.** BUY at or above the last price, SELL at or below it, is marketable: it takes at the
 last price, not at its limit, as taker; with `slippage` at a price worse by that fraction, rounded
@@ -31,9 +35,8 @@ lie nearer on the path fill first, and move it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -59,6 +62,7 @@ from exchanges.admission import (
 )
 from exchanges.admission import Rules as Rules  # a market is made of them
 from exchanges.book import Book
+from exchanges.changes import Changes, Stop, moment
 from exchanges.margin_account import (
     EXACT,
     Account,
@@ -67,34 +71,7 @@ from exchanges.margin_account import (
     liquidation_price,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def moment(time_ms: int) -> datetime:
-    """Turn Unix milliseconds into an aware UTC moment, exactly."""
-    return EPOCH + timedelta(milliseconds=time_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Where the path is interrupted. `side`: whose orders fill; None: liquidation."""
-
-    price: Decimal
-    side: Side | None
-
-
-@dataclass(slots=True)
-class Changes:
-    """What happened: rows to store, and `events` to tell, in order.
-
-    An order is told only when it ended without anyone asking; the others are told by their fill
-    or by the reply.
-    """
-
-    orders: dict[str, Order] = field(default_factory=dict)
-    fills: list[Fill] = field(default_factory=list)
-    funding: list[FundingPayment] = field(default_factory=list)
-    events: list[Fill | Order | FundingPayment] = field(default_factory=list)
+Take = Callable[[Order], Decimal]  # how much fills now; 0 < taken <= what is left
 
 
 class Market:
@@ -224,7 +201,9 @@ class Market:
 
     # What changes it ------------------------------------------------------------------------
 
-    def place(self, request: OrderRequest, out: Changes) -> Order | Rejected:
+    def place(
+        self, request: OrderRequest, out: Changes, take: Take | None = None
+    ) -> Order | Rejected:
         """Accept or refuse one order; a refused one leaves no trace."""
         refused = refusal(request, self.rules, self.account, self.book, self.last)
         if refused is not None:
@@ -248,7 +227,10 @@ class Market:
         if is_marketable(request, self.last):
             rate = self.rules.instrument.taker_fee
             price = taking_price(request, self.rules, self.last)
-            filled = self._execute(order, price, rate, out, is_maker=False)
+            part = order.quantity if take is None else take(order)
+            filled = self._execute(order, part, price, rate, out, is_maker=False)
+            if not filled.status.is_terminal:
+                filled = self._leave(filled, out)
             self._expire_excess(out)
             return filled
         if request.time_in_force is TimeInForce.IOC:
@@ -265,18 +247,25 @@ class Market:
             return None
         return self._end(order, OrderStatus.CANCELED, "", out)
 
-    def fill(self, stop: Stop, out: Changes) -> None:
+    def fill(self, stop: Stop, out: Changes, take: Take | None = None) -> None:
         """Carry out one stop: move to its price, fill its orders (or liquidate)."""
         self.last = stop.price
         if stop.side is None:
             self._liquidate(out)
             return
-        rate = self.rules.instrument.maker_fee
         for order in self.book.level(stop.side, stop.price):
             if order.client_order_id in self.book.orders:  # not expired by the fill before it
-                self.book.remove(order)
-                self._execute(order, order.price, rate, out, is_maker=True)
-                self._expire_excess(out)
+                self._fill_resting(order, out, take)
+
+    def refill(self, target: Decimal, out: Changes, take: Take | None = None) -> None:
+        """Fill on what was filled in part, as far as the move to `target` goes its way."""
+        for key in tuple(self.book.touched):
+            if (order := self.book.orders.get(key)) is None:
+                continue  # expired by the fill before it
+            if order.price >= target if order.side is Side.BUY else order.price <= target:
+                self._fill_resting(order, out, take)
+            else:
+                self.book.rest(order)
 
     def fund(self, time_ms: int, rate: Decimal, out: Changes) -> None:
         """Pay funding for the stamp `time_ms` at the last price; nothing while flat."""
@@ -300,13 +289,40 @@ class Market:
 
     # Helpers --------------------------------------------------------------------------------
 
+    def _fill_resting(self, order: Order, out: Changes, take: Take | None) -> None:
+        rate = self.rules.instrument.maker_fee
+        left = order.quantity - order.filled_qty
+        part = left if take is None else take(order)
+        if part >= left:
+            self.book.remove(order)
+        filled = self._execute(order, part, order.price, rate, out, is_maker=True)
+        if part < left:
+            self.book.touch(filled)
+        self._expire_excess(out)
+
+    def _leave(self, order: Order, out: Changes) -> Order:
+        """What becomes of the rest of a taker that filled in part."""
+        if order.time_in_force is TimeInForce.IOC:
+            order = replace(order, status=OrderStatus.EXPIRED, reason="IOC filled in part")
+            out.orders[order.client_order_id] = order
+        else:
+            self.book.add(order)
+            self.book.touch(order)
+        return order
+
     def _execute(
-        self, order: Order, price: Decimal, rate: Decimal, out: Changes, *, is_maker: bool
+        self,
+        order: Order,
+        part: Decimal,
+        price: Decimal,
+        rate: Decimal,
+        out: Changes,
+        is_maker: bool,
     ) -> Order:
         instrument = self.rules.instrument
         with localcontext(EXACT):
-            fee = order.quantity * price * rate
-        self.account = apply_trade(self.account, order.side, price, order.quantity, fee)
+            fee = part * price * rate
+        self.account = apply_trade(self.account, order.side, price, part, fee)
         self.liquidation = liquidation_price(self.account, instrument)
         self._trade_no += 1
         now = moment(self.time_ms)
@@ -317,15 +333,15 @@ class Market:
             symbol=order.symbol,
             side=order.side,
             price=price,
-            quantity=order.quantity,
+            quantity=part,
             fee=fee,
             fee_asset=instrument.quote_asset,
             is_maker=is_maker,
             time=now,
         )
-        filled = replace(
-            order, status=OrderStatus.FILLED, filled_qty=order.quantity, updated_at=now
-        )
+        done = order.filled_qty + part
+        status = OrderStatus.FILLED if done == order.quantity else OrderStatus.PARTIALLY_FILLED
+        filled = replace(order, status=status, filled_qty=done, updated_at=now)
         out.orders[order.client_order_id] = filled
         out.fills.append(fill)
         out.events.append(fill)
@@ -335,14 +351,9 @@ class Market:
         """End the newest reduce-only orders that the position no longer covers."""
         for side in Side:
             closable = max(ZERO, -self.account.position * side.sign)
-            excess = self.book.reducing(side) - closable
-            if excess <= 0:
-                continue
-            for order in reversed(tuple(self.book.orders.values())):
-                if excess > 0 and order.side is side and order.reduce_only:
-                    excess -= order.quantity
-                    ended = self._end(order, OrderStatus.EXPIRED, "nothing left to reduce", out)
-                    out.events.append(ended)
+            for order in self.book.excess(side, closable):
+                ended = self._end(order, OrderStatus.EXPIRED, "nothing left to reduce", out)
+                out.events.append(ended)
 
     def _liquidate(self, out: Changes) -> None:
         for order in tuple(self.book.orders.values()):
@@ -364,7 +375,7 @@ class Market:
             reason="liquidation",
         )
         rate = self.rules.instrument.liquidation_fee
-        self._execute(order, self.last, rate, out, is_maker=False)
+        self._execute(order, order.quantity, self.last, rate, out, is_maker=False)
 
     def _end(self, order: Order, status: OrderStatus, reason: str, out: Changes) -> Order:
         self.book.remove(order)

@@ -46,8 +46,9 @@ from core.model import (
     Quote,
 )
 from core.ports import Clock, PaperStore
+from exchanges.changes import EPOCH, Changes, moment
 from exchanges.margin_account import open_account
-from exchanges.matching import EPOCH, Changes, Market, Rules, moment
+from exchanges.matching import Market, Rules
 from exchanges.paper_books import PaperBooks
 from exchanges.price_feed import Place, PriceSource, Vertex
 

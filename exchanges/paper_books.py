@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from core.errors import Retryable, StoreError
 from core.model import Fill, FundingPayment, Order
 from core.ports import PaperStore
-from exchanges.matching import Changes, Market, Rules
+from exchanges.changes import Changes
+from exchanges.matching import Market, Rules
 
 RETRY_AFTER_S = 1.0  # when the store cannot write
 DOCUMENT_VERSION = 1

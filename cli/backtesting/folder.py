@@ -194,7 +194,7 @@ def write_fills(path: Path, replayed: Replayed) -> None:
 
 def iso(time_ms: int) -> str:
     """A UTC moment as people and programs read it, to the second where that is exact."""
-    from exchanges.matching import moment
+    from exchanges.changes import moment
 
     return moment(time_ms).isoformat().replace("+00:00", "Z")
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from paper_world import SYMBOL, D, paper, request, rules, write_path
 
 from core.model import FeedEnd, Fill, Order, OrderRequest, OrderStatus, Side, TimeInForce
+from exchanges.changes import Changes
 from exchanges.margin_account import apply_trade, open_account
-from exchanges.matching import Changes, Market
+from exchanges.matching import Market
 from exchanges.price_feed import CandleSource
 
 PRICES = st.integers(80, 120)

@@ -11,8 +11,9 @@ from paper_world import SYMBOL, D, request, rules
 
 from core.errors import Rejected, RejectReason
 from core.model import Fill, Order, OrderStatus, Side
+from exchanges.changes import Changes
 from exchanges.margin_account import Account, apply_trade, liquidation_price, open_account
-from exchanges.matching import Changes, Market
+from exchanges.matching import Market
 
 BUY, SELL = Side.BUY, Side.SELL
 
