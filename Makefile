@@ -3,14 +3,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 TEST_VENV := .venv-test
+CLIENTS_VENV := .venv-clients
+CLIENTS := tests/exchanges/simulator/clients/requirements.txt
 BIN := $(VENV)/bin
 TBIN := $(TEST_VENV)/bin
 PIP_FLAGS := --disable-pip-version-check --quiet
 
-.PHONY: demo stop check test clean venv venv-test
+.PHONY: demo stop check test clean venv venv-test venv-clients
 
 venv: $(VENV)/.installed
 venv-test: $(TEST_VENV)/.installed
+venv-clients: $(CLIENTS_VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
@@ -23,6 +26,14 @@ $(TEST_VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
 	@test -x $(TBIN)/python || $(PYTHON) -m venv $(TEST_VENV)
 	@$(TBIN)/python -m pip install $(PIP_FLAGS) -e '.[test]' || { echo 'the package index could not be reached: pip install failed'; exit 1; }
+	@touch $@
+
+# ccxt, bpx-py and others, which trade on the simulator in its tests; the last ccxt with HMAC beside.
+$(CLIENTS_VENV)/.installed: $(CLIENTS)
+	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || { echo 'gridfleet needs Python >= 3.11 with venv (Debian: apt-get install python3-venv); set PYTHON=/path/to/python3.11'; exit 1; }
+	@test -x $(CLIENTS_VENV)/bin/python || $(PYTHON) -m venv $(CLIENTS_VENV)
+	@$(CLIENTS_VENV)/bin/python -m pip install $(PIP_FLAGS) -r $(CLIENTS) || { echo 'the package index could not be reached: pip install failed'; exit 1; }
+	@$(CLIENTS_VENV)/bin/python -m pip install $(PIP_FLAGS) --no-deps --upgrade --target $(CLIENTS_VENV)/ccxt-hmac ccxt==4.5.51 || { echo 'the package index could not be reached: pip install failed'; exit 1; }
 	@touch $@
 
 # Two supervised paper bots in the background, healthy, with their table and their pages.
@@ -44,7 +55,7 @@ check: venv-test
 	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	@$(TBIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow and not browser and not long'
 
-test: venv-test
+test: venv-test venv-clients
 	@$(TBIN)/ruff format --check --quiet .
 	@$(TBIN)/ruff check --quiet .
 	@$(TBIN)/mypy
@@ -52,5 +63,5 @@ test: venv-test
 	@$(TBIN)/python -m pytest -m 'not long'
 
 clean: stop
-	@rm -rf $(VENV) $(TEST_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .lint-imports.log
+	@rm -rf $(VENV) $(TEST_VENV) $(CLIENTS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .lint-imports.log
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

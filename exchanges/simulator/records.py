@@ -1,0 +1,180 @@
+"""What the simulated exchange remembers and tells: orders, fills, refusals, events. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from core.model import ZERO, Fill, FundingPayment, OrderStatus, Side
+
+USER = "USER"
+LIQUIDATION = "LIQUIDATION"
+
+
+class Why(enum.Enum):
+    """Why a request is refused; each protocol has its own code for it."""
+
+    SYMBOL = "symbol"
+    PRICE_MISSING = "price_missing"
+    PRICE_TICK = "price_tick"
+    PRICE_LOW = "price_low"
+    PRICE_HIGH = "price_high"
+    BAND_LOW = "band_low"  # below the allowed factor of the last price
+    BAND_HIGH = "band_high"
+    QUANTITY_MISSING = "quantity_missing"
+    QUANTITY_STEP = "quantity_step"
+    QUANTITY_ZERO = "quantity_zero"
+    QUANTITY_LOW = "quantity_low"
+    QUANTITY_HIGH = "quantity_high"
+    NOTIONAL = "notional"
+    POST_ONLY = "post_only"
+    REDUCE_ONLY = "reduce_only"
+    MARGIN = "margin"
+    DUPLICATE_ID = "duplicate_id"
+    TOO_MANY_ORDERS = "too_many_orders"
+    NOT_FOUND = "not_found"
+    LEVERAGE = "leverage"
+
+
+class Refused(Exception):
+    """The exchange refuses; nothing changed."""
+
+    def __init__(self, why: Why, text: str = "") -> None:
+        super().__init__(text or why.value)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An order as asked for. `price` None: a market order; `tif` GTC, IOC or FOK.
+
+    `expires_crossing`: post-only that would take is accepted and EXPIRED, in place of refused.
+    """
+
+    symbol: str
+    side: Side
+    price: Decimal | None
+    quantity: Decimal | None
+    quote_quantity: Decimal | None = None
+    tif: str = "GTC"
+    post_only: bool = False
+    reduce_only: bool = False
+    client_id: str | None = None
+    expires_crossing: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class SimOrder:
+    """An order as the exchange knows it. `number` is the exchange's id; times in microseconds."""
+
+    number: int
+    symbol: str
+    side: Side
+    price: Decimal | None  # None: a market order
+    quantity: Decimal
+    quote_quantity: Decimal | None
+    tif: str
+    post_only: bool
+    reduce_only: bool
+    client_id: str | None
+    created_us: int
+    updated_us: int
+    extra: Mapping[str, Any]
+    filled: Decimal = ZERO
+    filled_quote: Decimal = ZERO
+    status: OrderStatus = OrderStatus.NEW
+    reason: str = ""
+    origin: str = USER
+
+    @property
+    def left(self) -> Decimal:
+        return self.quantity - self.filled
+
+    @property
+    def average(self) -> Decimal | None:
+        return self.filled_quote / self.filled if self.filled else None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.status.is_terminal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimFill:
+    """A fill, the order it is of, what it realized without the fee, when in microseconds."""
+
+    fill: Fill
+    number: int  # the trade id
+    order: SimOrder
+    realized: Decimal
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trade:
+    """A public trade. An order number is 0 when it is somebody else's."""
+
+    number: int
+    price: Decimal
+    quantity: Decimal
+    time_us: int
+    buyer_is_maker: bool
+    buyer: int = 0
+    seller: int = 0
+
+
+# Events: what happened, in order. An order is told as it is at that moment. ---------------------
+
+
+class OrderChange(enum.Enum):
+    ACCEPTED = "accepted"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    change: OrderChange
+    order: SimOrder
+    fill: SimFill | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionEvent:
+    """A position changed by a fill. `change`: opened, adjusted, closed."""
+
+    symbol: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class FundingEvent:
+    payment: FundingPayment
+
+
+@dataclass(frozen=True, slots=True)
+class LeverageEvent:
+    symbol: str
+    leverage: int
+
+
+@dataclass(frozen=True, slots=True)
+class TradeEvent:
+    symbol: str
+    trade: Trade
+
+
+@dataclass(frozen=True, slots=True)
+class BookEvent:
+    """The price or the own orders in the book of a symbol changed."""
+
+    symbol: str
+    is_price: bool
+
+
+Event = OrderEvent | PositionEvent | FundingEvent | LeverageEvent | TradeEvent | BookEvent

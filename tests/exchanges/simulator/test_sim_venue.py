@@ -1,0 +1,289 @@
+"""The exchange behind both protocols, without a server: properties over random histories."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.model import Instrument, OrderStatus, Side
+from exchanges.simulator.faults import Faults
+from exchanges.simulator.limits import Listing, PriceBand
+from exchanges.simulator.past import INTERVALS, Past
+from exchanges.simulator.records import (
+    Draft,
+    Event,
+    FundingEvent,
+    OrderChange,
+    OrderEvent,
+    PositionEvent,
+    Refused,
+    Why,
+)
+from exchanges.simulator.tape import Tape
+from exchanges.simulator.venue import Venue
+
+D = Decimal
+SYMBOLS = ("SOL_USDC_PERP", "ETH_USDC_PERP")
+NOW_US = 1_795_700_000_000_000
+
+
+def listing(symbol: str, max_open_orders: int = 50) -> Listing:
+    instrument = Instrument(
+        symbol=symbol,
+        base_asset=symbol[:3],
+        quote_asset="USDC",
+        tick_size=D("0.01"),
+        lot_size=D("0.001"),
+        min_quantity=D("0.001"),
+        min_notional=D(5),
+        maker_fee=D("0.0002"),
+        taker_fee=D("0.0005"),
+        liquidation_fee=D("0.0005"),
+        max_open_orders=max_open_orders,
+    )
+    band = PriceBand(low=D("0.1"), high=D(10), is_aggressive=False)
+    return Listing(instrument=instrument, min_price=D("0.01"), max_price=D(10**6), band=band)
+
+
+def make_venue(
+    partial: float = 0, seed: int = 0, balance: int = 100_000, leverage: int = 10
+) -> Venue:
+    faults = Faults(seed)
+    assert faults.merge({"partial_fill": partial}) == []
+    return Venue(
+        [listing(symbol) for symbol in SYMBOLS],
+        balance=D(balance),
+        leverage=leverage,
+        price=D(150),
+        faults=faults,
+        seed=seed,
+        now_us=NOW_US,
+    )
+
+
+def draft(
+    side: Side, price: str | None, quantity: str = "1", symbol: str = SYMBOLS[0], **more: Any
+) -> Draft:
+    fixed = None if price is None else D(price)
+    return Draft(symbol=symbol, side=side, price=fixed, quantity=D(quantity), **more)
+
+
+class Witness:
+    """Books every event by itself, and holds it against the venue."""
+
+    def __init__(self, venue: Venue) -> None:
+        self.venue = venue
+        self.positions = dict.fromkeys(SYMBOLS, D(0))
+        self.cash = D(0)
+        self.filled: dict[int, Decimal] = {}
+        self.trades: set[int] = set()
+        self.ended: set[int] = set()
+        self.accepted: set[int] = set()
+        venue.tell = self.hear
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, FundingEvent):
+            self.cash += event.payment.amount
+        elif isinstance(event, OrderEvent):
+            number = event.order.number
+            assert number not in self.ended, "an order that has ended is told of no more"
+            if event.change is OrderChange.ACCEPTED:
+                assert number not in self.accepted
+                self.accepted.add(number)
+            else:
+                assert number in self.accepted, "accepted comes first"
+            if event.fill is not None:
+                fill = event.fill.fill
+                assert event.fill.number not in self.trades
+                self.trades.add(event.fill.number)
+                self.positions[fill.symbol] += fill.signed_quantity
+                self.cash -= fill.signed_quantity * fill.price + fill.fee
+                self.filled[number] = self.filled.get(number, D(0)) + fill.quantity
+                assert event.order.filled == self.filled[number] <= event.order.quantity
+            if event.order.status.is_terminal:
+                self.ended.add(number)
+        elif isinstance(event, PositionEvent):
+            is_flat = self.positions[event.symbol] == 0
+            assert (event.change == "closed") == is_flat
+
+    def check(self) -> None:
+        venue = self.venue
+        for symbol, market in venue.markets.items():
+            assert market.account.position == self.positions[symbol]
+            resting = {int(key) for key in market.book.orders}
+            assert resting == {order.number for order in venue.open_orders(symbol)}
+            for order in venue.open_orders(symbol):
+                engine = market.book.orders[str(order.number)]
+                assert (engine.filled_qty, engine.quantity) == (order.filled, order.quantity)
+                if order.reduce_only:
+                    assert order.side.sign * market.account.position < 0
+        worth = sum((self.positions[s] * market.last for s, market in venue.markets.items()), D(0))
+        assert venue.portfolio.equity == venue.portfolio.initial + self.cash + worth
+        gained = sum((known.realized for known in venue.fills), D(0))
+        fees = sum((known.fill.fee for known in venue.fills), D(0))
+        paid = sum((event.payment.amount for event in venue.funding), D(0))
+        assert venue.portfolio.wallet == venue.portfolio.initial + gained - fees + paid
+        for order in venue.orders.values():
+            assert order.filled == self.filled.get(order.number, D(0))
+            assert (order.status is OrderStatus.FILLED) == (order.filled == order.quantity)
+            assert order.is_open == (order.number not in self.ended)
+
+
+ticks = st.integers(14_000, 16_000).map(lambda n: str(D(n) / 100))
+lots = st.integers(1, 3_000_000).map(lambda n: str(D(n) / 1_000))
+step = st.one_of(
+    st.tuples(
+        st.just("place"),
+        st.sampled_from(SYMBOLS),
+        st.sampled_from(Side),
+        st.one_of(st.none(), ticks),
+        lots,
+        st.sampled_from(["GTC", "GTC", "GTC", "IOC", "FOK"]),
+        st.booleans(),
+        st.booleans(),
+    ),
+    st.tuples(st.just("move"), st.sampled_from(SYMBOLS), ticks),
+    st.tuples(st.just("cancel"), st.integers(0, 30)),
+    st.tuples(st.just("fund"), st.sampled_from(SYMBOLS), st.integers(-100, 100)),
+    st.tuples(st.just("rest"), st.sampled_from(SYMBOLS)),
+)
+
+
+@given(
+    steps=st.lists(step, max_size=40),
+    partial=st.sampled_from([0.0, 0.5, 1.0]),
+    seed=st.integers(0, 9),
+)
+def test_the_ledger_always_adds_up(steps: list[Any], partial: float, seed: int) -> None:
+    """Fills, orders, positions, wallet and equity agree after every step, to the last digit."""
+    venue = make_venue(partial, seed)
+    witness = Witness(venue)
+    for number, (kind, *values) in enumerate(steps):
+        venue.now_us += 1_000
+        if kind == "place":
+            symbol, side, price, quantity, tif, post_only, reduce_only = values
+            wish = draft(
+                side,
+                price,
+                quantity,
+                symbol,
+                tif=tif,
+                post_only=post_only and price is not None and tif == "GTC",
+                reduce_only=reduce_only,
+                client_id=str(number),
+                expires_crossing=seed % 2 == 0,
+            )
+            before = len(venue.orders)
+            try:
+                venue.place(wish)
+            except Refused:
+                assert len(venue.orders) == before
+        elif kind == "move":
+            venue.move(values[0], D(values[1]))
+            assert venue.markets[values[0]].last == D(values[1])
+        elif kind == "cancel":
+            resting = venue.open_orders()
+            if resting:
+                venue.cancel(resting[values[0] % len(resting)])
+        elif kind == "fund":
+            venue.fund(values[0], D(values[1]) / 10_000)
+        else:
+            venue.fill_on(values[0])
+            assert not venue.waiting(values[0])
+        witness.check()
+
+
+@given(prices=st.lists(ticks, min_size=1, max_size=15), seed=st.integers(0, 99))
+def test_parts_sum_to_the_whole(prices: list[str], seed: int) -> None:
+    """However it was filled in part, an order that the price has passed and left fills exactly."""
+    venue = make_venue(partial=1, seed=seed)
+    Witness(venue)
+    order = venue.place(draft(Side.BUY, "149.5", "3"))
+    for price in prices:
+        venue.move(SYMBOLS[0], D(price))
+    venue.move(SYMBOLS[0], D(149))
+    venue.fill_on(SYMBOLS[0])
+    assert order.status is OrderStatus.FILLED
+    assert sum(known.fill.quantity for known in venue.fills) == 3
+    assert all(known.fill.price == D("149.5") for known in venue.fills)
+
+
+def test_two_symbols_share_one_margin() -> None:
+    """What one symbol's orders hold back, the other cannot use."""
+    venue = make_venue(balance=1_000, leverage=10)
+    venue.place(draft(Side.BUY, "150", "40"))
+    with pytest.raises(Refused) as refused:
+        venue.place(draft(Side.BUY, "149", "40", SYMBOLS[1]))
+    assert refused.value.why is Why.MARGIN
+    venue.place(draft(Side.BUY, "149", "20", SYMBOLS[1]))
+    assert venue.portfolio.available < 110
+
+
+def test_a_loss_on_one_symbol_liquidates_by_the_whole() -> None:
+    """The other symbol's gain counts: with it the position lives, without it it is closed."""
+    for gains in (True, False):
+        venue = make_venue(balance=1_000, leverage=10)
+        venue.place(draft(Side.BUY, None, "40"))
+        if gains:
+            venue.place(draft(Side.SELL, None, "20", SYMBOLS[1]))
+            venue.move(SYMBOLS[1], D(100))
+        venue.move(SYMBOLS[0], D(120))
+        assert (venue.markets[SYMBOLS[0]].account.position != 0) is gains
+
+
+def test_the_limit_of_open_orders() -> None:
+    venue = make_venue()
+    for index in range(50):
+        venue.place(draft(Side.BUY, str(100 + index)))
+    with pytest.raises(Refused) as refused:
+        venue.place(draft(Side.BUY, "149.5"))
+    assert refused.value.why is Why.TOO_MANY_ORDERS
+
+
+# The public record -----------------------------------------------------------------------------
+
+
+def make_past(seed: int = 1) -> Past:
+    return Past(seed=seed, symbol="S", end_price=D(150), tick=D("0.01"), now_ms=NOW_US // 1000)
+
+
+@pytest.mark.parametrize("interval", list(INTERVALS))
+def test_candles_are_whole_in_every_interval(interval: str) -> None:
+    """High and low bound open and close; each begins where the one before ended."""
+    tape = Tape(make_past(), NOW_US // 1000)
+    length = INTERVALS[interval] or 31 * 86_400_000
+    candles = tape.candles(interval, NOW_US // 1000 - 20 * length, NOW_US // 1000, 1_000)
+    assert len(candles) in range(18, 24)
+    for candle in candles:
+        bar = candle.bar
+        assert bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
+        assert bar.volume >= 0
+    for before, after in pairwise(candles):
+        assert before.end_ms == after.start_ms
+        assert before.bar.close == after.bar.open
+    assert candles[-1].bar.close == 150
+
+
+def test_the_past_is_the_seeds() -> None:
+    """The same candles at any time, others by another seed, none before the listing."""
+    tapes = [Tape(make_past(seed), NOW_US // 1000) for seed in (1, 1, 2)]
+    when = NOW_US // 1000 - 86_400_000
+    drawn = [tape.candles("1m", when, NOW_US // 1000, 10) for tape in tapes]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert tapes[0].candles("1d", 0, make_past().listed_ms - 1, 10) == []
+
+
+def test_quiet_minutes_are_flat_and_present() -> None:
+    """A candle for every minute, traded or not, and one that is being drawn."""
+    tape = Tape(make_past(), NOW_US // 1000)
+    later = NOW_US // 1000 + 5 * 60_000
+    tape.price(D(160), later)
+    candles = tape.candles("1m", NOW_US // 1000, later, 10)
+    assert [candle.bar.close for candle in candles] == [150, 150, 150, 150, 160]
+    assert candles[-1].bar.high == 160
+    assert tape.day(later).high == 160
