@@ -9,7 +9,7 @@ from decimal import Decimal
 from core.model import Side
 from exchanges.simulator.aster_auth import AsterError, missing
 from exchanges.simulator.limits import Listing
-from exchanges.simulator.records import Draft, Refused, Why
+from exchanges.simulator.records import Draft, Refused, Trigger, Why
 from exchanges.simulator.text import decimal_or_none
 
 MAX_BATCH = 5
@@ -59,6 +59,8 @@ REFUSALS: dict[Why, tuple[int, str]] = {
     Why.DUPLICATE_ID: (-4116, "ClientOrderId is duplicated."),
     Why.TOO_MANY_ORDERS: (-2025, "Reach max open order limit."),
     Why.NOT_FOUND: (-2013, "Order does not exist."),
+    Why.TRIGGERS_NOW: (-2021, "Order would immediately trigger."),
+    Why.TOO_MANY_TRIGGERS: (-4045, "Reach max stop order limit."),
     Why.LEVERAGE: (-4028, "Leverage is not valid"),
 }
 
@@ -74,8 +76,9 @@ def draft_of(
     symbol = symbol_of(params, listings)
     side = _one_of(params, "side", ("BUY", "SELL"), AsterError(-1117, "Invalid side."))
     kind = _one_of(params, "type", _TYPES, AsterError(-1116, "Invalid orderType."))
-    if kind not in ("LIMIT", "MARKET"):
-        raise AsterError(-1020, "This operation is not supported: no conditional orders here.")
+    if kind == "TRAILING_STOP_MARKET":
+        raise AsterError(-1020, "This operation is not supported: no trailing stops here.")
+    trigger = None if kind in ("LIMIT", "MARKET") else _trigger(params, kind, Side[side])
     position_side = params.get("positionSide") or "BOTH"
     if position_side not in ("BOTH", "LONG", "SHORT"):
         raise AsterError(-4060, "Invalid position side.")
@@ -86,13 +89,14 @@ def draft_of(
     quantity = figure(params, "quantity")
     price: Decimal | None = None
     tif = "GTC"
-    if kind == "LIMIT":
+    if not kind.endswith("MARKET"):
         tif_error = AsterError(-1115, "Invalid timeInForce.")
-        tif = _one_of(params, "timeInForce", tuple(TIMES_IN_FORCE), tif_error)
+        default = None if trigger is None else "GTC"
+        tif = _one_of(params, "timeInForce", tuple(TIMES_IN_FORCE), tif_error, default)
         price = figure(params, "price")
         if price is None:
             raise refusal(Refused(Why.PRICE_MISSING))
-    if quantity is None:
+    if quantity is None and (trigger is None or trigger.share is None):
         raise refusal(Refused(Why.QUANTITY_MISSING))
     client_id = params.get("newClientOrderId")
     if client_id is not None and not CLIENT_ID.match(client_id):
@@ -108,8 +112,27 @@ def draft_of(
         reduce_only=_flag(params, "reduceOnly"),
         client_id=client_id,
         expires_crossing=True,
-        extra={"tif": tif},
+        trigger=trigger,
+        extra={
+            "tif": tif,
+            "type": kind,
+            "working_type": params.get("workingType") or "CONTRACT_PRICE",
+        },
     )
+
+
+def _trigger(params: Mapping[str, str], kind: str, side: Side) -> Trigger:
+    """A stop is reached from the side that loses, a take-profit from the other."""
+    price = figure(params, "stopPrice")
+    if price is None:
+        raise missing("stopPrice")
+    closes = _flag(params, "closePosition")
+    if closes and (params.get("quantity") or _flag(params, "reduceOnly")):
+        raise AsterError(-1128, "Combination of optional parameters invalid.")
+    if closes and not kind.endswith("MARKET"):
+        raise AsterError(-4136, "Target strategy invalid for orderType, closePosition true")
+    is_above = (side is Side.BUY) == kind.startswith("STOP")
+    return Trigger(price=price, is_above=is_above, share=Decimal(1) if closes else None)
 
 
 def symbol_of(params: Mapping[str, str], listings: Mapping[str, Listing]) -> str:

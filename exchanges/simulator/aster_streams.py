@@ -34,6 +34,7 @@ from exchanges.simulator.text import plain, rounded
 from exchanges.simulator.venue import Venue
 
 _EXECUTION = {
+    OrderChange.WAITING: "NEW",
     OrderChange.ACCEPTED: "NEW",
     OrderChange.FILLED: "TRADE",
     OrderChange.CANCELED: "CANCELED",
@@ -264,7 +265,7 @@ class AsterStreams:
     def _order(self, event: OrderEvent) -> dict[str, Any]:
         order, known = event.order, event.fill
         book = self._venue.markets[order.symbol].book
-        kind = "LIMIT" if order.price is not None else "MARKET"
+        kind, trigger = views.kind(order), order.trigger
         inner: dict[str, Any] = {
             "s": order.symbol,
             "c": views.client_id(order),
@@ -274,7 +275,7 @@ class AsterStreams:
             "q": plain(order.quantity),
             "p": "0" if order.price is None else plain(order.price),
             "ap": rounded(order.average),
-            "sp": "0",
+            "sp": "0" if trigger is None else plain(trigger.price),
             "x": _EXECUTION[event.change],
             "X": order.status.value,
             "i": order.number,
@@ -287,10 +288,10 @@ class AsterStreams:
             "a": plain(book.notional(Side.SELL)),
             "m": False,
             "R": order.reduce_only,
-            "wt": "CONTRACT_PRICE",
-            "ot": kind,
+            "wt": order.extra.get("working_type", "CONTRACT_PRICE"),
+            "ot": order.extra.get("type", kind),
             "ps": "BOTH",
-            "cp": False,
+            "cp": trigger is not None and trigger.share is not None,
             "rp": "0",
         }
         if known is not None:

@@ -55,7 +55,7 @@ class TradingRoutes:
 
     def _post_order(self, params: Params) -> Any:
         draft = draft_of(params, self._venue.listings, is_hedged=self._account.is_hedged)
-        order = self._venue.place(draft)
+        order = self._venue.place(draft) if draft.trigger is None else self._venue.wait(draft)
         return views.order(order, is_ack=params.get("newOrderRespType", "ACK") != "RESULT")
 
     def _test_order(self, params: Params) -> Any:

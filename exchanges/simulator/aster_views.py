@@ -19,7 +19,7 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
     filled = ZERO if is_ack else known.filled
     quote = ZERO if is_ack else known.filled_quote
     average = rounded(quote / filled) if filled else "0.00000"
-    kind = "LIMIT" if known.price is not None else "MARKET"
+    trigger = known.trigger
     return {
         "orderId": known.number,
         "clientOrderId": client_id(known),
@@ -27,8 +27,8 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
         "status": "NEW" if is_ack else known.status.value,
         "side": known.side.value,
         "positionSide": "BOTH",
-        "type": kind,
-        "origType": kind,
+        "type": kind(known),
+        "origType": known.extra.get("type", kind(known)),
         "timeInForce": known.extra.get("tif", "GTC"),
         "price": "0" if known.price is None else plain(known.price),
         "avgPrice": average,
@@ -37,12 +37,19 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
         "cumQty": plain(filled),
         "cumQuote": plain(quote),
         "reduceOnly": known.reduce_only,
-        "closePosition": False,
-        "stopPrice": "0",
-        "workingType": "CONTRACT_PRICE",
+        "closePosition": trigger is not None and trigger.share is not None,
+        "stopPrice": "0" if trigger is None else plain(trigger.price),
+        "workingType": known.extra.get("working_type", "CONTRACT_PRICE"),
         "priceProtect": False,
         "updateTime": known.updated_us // 1000,
     }
+
+
+def kind(known: SimOrder) -> str:
+    """Its type: until its trigger was reached, that of the conditional order."""
+    if known.trigger is not None and known.triggered_us is None:
+        return str(known.extra["type"])
+    return "LIMIT" if known.price is not None else "MARKET"
 
 
 def order_found(known: SimOrder) -> dict[str, Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from core.model import Side
 from exchanges.simulator.backpack_auth import BackpackError, bad_request
 from exchanges.simulator.limits import Listing
-from exchanges.simulator.records import Draft, Refused, Why
+from exchanges.simulator.records import Draft, Refused, Trigger, Why
 from exchanges.simulator.text import decimal_or_none, plain
 
 Kind = TypeVar("Kind")
@@ -17,12 +17,7 @@ Kind = TypeVar("Kind")
 SIDES = {"Bid": Side.BUY, "Ask": Side.SELL}
 MAX_BATCH = 50  # the highest figure that any public client uses; the document names none
 MAX_CLIENT_ID = 2**32 - 1
-_TRIGGERS = (
-    "triggerPrice",
-    "triggerQuantity",
-    "stopLossTriggerPrice",
-    "takeProfitTriggerPrice",
-)
+_ATTACHED = ("stopLossTriggerPrice", "takeProfitTriggerPrice")
 
 REFUSALS: dict[Why, tuple[str, str]] = {
     Why.SYMBOL: ("INVALID_SYMBOL", "Invalid symbol"),
@@ -50,6 +45,8 @@ REFUSALS: dict[Why, tuple[str, str]] = {
     Why.DUPLICATE_ID: ("INVALID_CLIENT_REQUEST", "Duplicate clientId"),
     Why.TOO_MANY_ORDERS: ("ORDER_LIMIT", "Too many open orders"),
     Why.NOT_FOUND: ("INVALID_CLIENT_REQUEST", "Order not found"),
+    Why.TRIGGERS_NOW: ("INVALID_ORDER", "Order would trigger immediately"),
+    Why.TOO_MANY_TRIGGERS: ("ORDER_LIMIT", "Too many open trigger orders"),
     Why.LEVERAGE: ("MAX_LEVERAGE_REACHED", "Invalid leverage limit"),
 }
 
@@ -59,8 +56,12 @@ def refusal(refused: Refused) -> BackpackError:
     return BackpackError(400, code, message)
 
 
-def draft_of(payload: Mapping[str, Any], listings: Mapping[str, Listing]) -> Draft:
-    """Errors: BackpackError."""
+def draft_of(
+    payload: Mapping[str, Any],
+    listings: Mapping[str, Listing],
+    last_of: Callable[[str], Decimal],
+) -> Draft:
+    """Errors: BackpackError. `last_of`: the last price of a symbol, which a trigger lies beyond."""
     symbol = symbol_of(payload, listings)
     side = _choice(payload, "side", "Side", SIDES)
     kind = _choice(payload, "orderType", "OrderTypeEnum", {"Limit": "Limit", "Market": "Market"})
@@ -75,8 +76,9 @@ def draft_of(payload: Mapping[str, Any], listings: Mapping[str, Listing]) -> Dra
         {x: x for x in known_stp},
         "RejectTaker",
     )
-    if any(payload.get(name) is not None for name in _TRIGGERS):
-        raise bad_request("Conditional orders are not simulated", "NOT_IMPLEMENTED")
+    if any(payload.get(name) is not None for name in _ATTACHED):
+        raise bad_request("Attached stop loss and take profit are not simulated", "NOT_IMPLEMENTED")
+    trigger, trigger_quantity = _trigger(payload, last_of(symbol))
     price = figure(payload, "price")
     is_post_only = _flag(payload, "postOnly")
     if kind == "Limit" and price is None:
@@ -87,14 +89,38 @@ def draft_of(payload: Mapping[str, Any], listings: Mapping[str, Listing]) -> Dra
         symbol=symbol,
         side=side,
         price=price if kind == "Limit" else None,
-        quantity=figure(payload, "quantity"),
+        quantity=figure(payload, "quantity") if trigger is None else trigger_quantity,
         quote_quantity=figure(payload, "quoteQuantity"),
         tif=tif,
         post_only=is_post_only,
         reduce_only=_flag(payload, "reduceOnly"),
         client_id=client_id(payload),
-        extra={"stp": stp, "reduce_only": payload.get("reduceOnly")},
+        trigger=trigger,
+        extra={
+            "stp": stp,
+            "reduce_only": payload.get("reduceOnly"),
+            "trigger_by": payload.get("triggerBy"),
+            "trigger_quantity": payload.get("triggerQuantity"),
+        },
     )
+
+
+def _trigger(
+    payload: Mapping[str, Any], last: Decimal
+) -> tuple[Trigger, Decimal | None] | tuple[None, None]:
+    """The trigger and its quantity; a quantity such as `80%` is a share of the position."""
+    price = figure(payload, "triggerPrice")
+    text = payload.get("triggerQuantity")
+    if (price is None) != (text is None):
+        raise bad_request("Must specify both `triggerPrice` and `triggerQuantity` or neither")
+    if price is None:
+        return None, None
+    if not (isinstance(text, str) and text.endswith("%")):
+        return Trigger(price=price, is_above=price > last), figure(payload, "triggerQuantity")
+    percent = decimal_or_none(text[:-1])
+    if percent is None or not 0 < percent <= 100:
+        raise bad_request('parse request payload error: failed to parse "triggerQuantity"')
+    return Trigger(price=price, is_above=price > last, share=percent / 100), None
 
 
 def symbol_of(payload: Mapping[str, Any], listings: Mapping[str, Listing]) -> str:

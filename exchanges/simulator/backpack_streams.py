@@ -34,6 +34,7 @@ from exchanges.simulator.venue import Venue
 ORDERS, POSITIONS = "account.orderUpdate", "account.positionUpdate"
 _SPEEDS = {"200ms": 200, "600ms": 600, "1000ms": 1_000}
 _CHANGES = {
+    OrderChange.WAITING: "triggerPlaced",
     OrderChange.ACCEPTED: "orderAccepted",
     OrderChange.FILLED: "orderFill",
     OrderChange.CANCELED: "orderCancelled",
@@ -326,7 +327,7 @@ def _order(event: OrderEvent, now_us: int) -> dict[str, Any]:
         "S": views.SIDE[order.side],
         "T": now_us,
         "V": order.extra.get("stp", "RejectTaker"),
-        "X": views.STATUS[order.status],
+        "X": views.status(order),
         "Z": plain(order.filled_quote),
         "f": order.tif,
         "i": str(order.number),
@@ -356,6 +357,11 @@ def _order(event: OrderEvent, now_us: int) -> dict[str, Any]:
 def _describe(order: SimOrder, doc: dict[str, Any]) -> None:
     if order.client_id is not None:
         doc["c"] = int(order.client_id)
+    if order.trigger is not None:
+        doc["P"] = plain(order.trigger.price)
+        doc["Y"] = str(order.extra.get("trigger_quantity"))
+        if order.extra.get("trigger_by") is not None:
+            doc["B"] = order.extra["trigger_by"]
     if order.price is not None:
         doc["p"] = plain(order.price)
         doc["Q"] = plain(order.price * order.quantity)

@@ -38,7 +38,11 @@ class TradingRoutes:
         return {key: Route(*value) for key, value in signed.items()}
 
     def _post_order(self, call: Call) -> Any:
-        return views.order(self._venue.place(draft_of(object_of(call.body), self._venue.listings)))
+        venue = self._venue
+        draft = draft_of(
+            object_of(call.body), venue.listings, lambda symbol: venue.markets[symbol].last
+        )
+        return views.order(venue.place(draft) if draft.trigger is None else venue.wait(draft))
 
     def _post_orders(self, call: Call) -> Any:
         if not isinstance(call.body, list) or not call.body:
@@ -63,9 +67,12 @@ class TradingRoutes:
     def _delete_orders(self, call: Call) -> Any:
         body = object_of(call.body)
         symbol = symbol_of(body, self._venue.listings)
-        if body.get("orderType") == "ConditionalOrder":
-            return []
-        return [views.order(self._venue.cancel(order)) for order in self._venue.open_orders(symbol)]
+        kind = body.get("orderType")
+        return [
+            views.order(self._venue.cancel(order))
+            for order in self._venue.open_orders(symbol)
+            if kind is None or (kind == "ConditionalOrder") == order.is_waiting
+        ]
 
     def _get_order(self, call: Call) -> Any:
         """Only while it rests."""

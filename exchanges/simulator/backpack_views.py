@@ -48,7 +48,7 @@ def order(known: SimOrder) -> dict[str, Any]:
     doc = {**_order(known), "createdAt": known.created_us // 1000}
     doc["clientId"] = None if known.client_id is None else int(known.client_id)
     doc["reduceOnly"] = known.extra.get("reduce_only") if known.origin != LIQUIDATION else True
-    doc["triggeredAt"] = None
+    doc["triggeredAt"] = None if known.triggered_us is None else known.triggered_us // 1000
     if known.price is None:
         doc["quoteQuantity"] = _figure(known.quote_quantity)
     return doc
@@ -71,17 +71,25 @@ def _order(known: SimOrder) -> dict[str, Any]:
         "orderType": "Market" if known.price is None else "Limit",
         "symbol": known.symbol,
         "side": SIDE[known.side],
-        "status": STATUS[known.status],
+        "status": status(known),
         "timeInForce": known.tif,
         "selfTradePrevention": known.extra.get("stp", "RejectTaker"),
         "quantity": plain(known.quantity),
         "executedQuantity": plain(known.filled),
         "executedQuoteQuantity": plain(known.filled_quote),
     }
+    if known.trigger is not None:
+        doc["triggerPrice"] = plain(known.trigger.price)
+        doc["triggerQuantity"] = known.extra.get("trigger_quantity")
+        doc["triggerBy"] = known.extra.get("trigger_by")
     if known.price is not None:
         doc["price"] = plain(known.price)
         doc["postOnly"] = known.post_only
     return doc
+
+
+def status(known: SimOrder) -> str:
+    return "TriggerPending" if known.is_waiting else STATUS[known.status]
 
 
 def fill(known: SimFill) -> dict[str, Any]:
@@ -178,12 +186,12 @@ def account(venue: Venue, leverage: Decimal, settings: dict[str, bool]) -> dict[
         "futuresMakerFee": plain(instrument.maker_fee * 10_000),
         "futuresTakerFee": plain(instrument.taker_fee * 10_000),
         "leverageLimit": plain(leverage),
-        "limitOrders": len(venue.open_orders()),
+        "limitOrders": sum(not order.is_waiting for order in venue.open_orders()),
         "liquidating": False,
         "positionLimit": "10000000",
         "spotMakerFee": "8",
         "spotTakerFee": "10",
-        "triggerOrders": 0,
+        "triggerOrders": sum(order.is_waiting for order in venue.open_orders()),
     }
 
 

@@ -79,7 +79,7 @@ def merge(bars: list[Bar]) -> Bar:
 class Past:
     """The minutes of one symbol before `now_ms`."""
 
-    def __init__(self, *, seed: int, symbol: str, end_price: Decimal, tick: Decimal, now_ms: int):
+    def __init__(self, seed: int, symbol: str, end_price: Decimal, tick: Decimal, now_ms: int):
         self._key = f"{seed} {symbol}".encode()
         self._tick = tick
         self._end_ticks = int(end_price / tick)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from core.model import ZERO, Fill, FundingPayment, OrderStatus, Side
+from core.model import ZERO, Fill, FundingPayment, OrderRequest, OrderStatus, Side, TimeInForce
 
 USER = "USER"
 LIQUIDATION = "LIQUIDATION"
@@ -37,6 +37,8 @@ class Why(enum.Enum):
     TOO_MANY_ORDERS = "too_many_orders"
     NOT_FOUND = "not_found"
     LEVERAGE = "leverage"
+    TRIGGERS_NOW = "triggers_now"
+    TOO_MANY_TRIGGERS = "too_many_triggers"
 
 
 class Refused(Exception):
@@ -45,6 +47,18 @@ class Refused(Exception):
     def __init__(self, why: Why, text: str = "") -> None:
         super().__init__(text or why.value)
         self.why = why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """When a conditional order enters the book. `share` of the position in place of a quantity."""
+
+    price: Decimal
+    is_above: bool  # it is reached when the price comes to or above it; else to or below
+    share: Decimal | None = None
+
+    def is_reached(self, last: Decimal) -> bool:
+        return last >= self.price if self.is_above else last <= self.price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +78,7 @@ class Draft:
     reduce_only: bool = False
     client_id: str | None = None
     expires_crossing: bool = False
+    trigger: Trigger | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,6 +104,9 @@ class SimOrder:
     status: OrderStatus = OrderStatus.NEW
     reason: str = ""
     origin: str = USER
+    trigger: Trigger | None = None
+    is_waiting: bool = False  # for its trigger
+    triggered_us: int | None = None
 
     @property
     def left(self) -> Decimal:
@@ -101,6 +119,43 @@ class SimOrder:
     @property
     def is_open(self) -> bool:
         return not self.status.is_terminal
+
+
+def new_order(
+    number: int, draft: Draft, quantity: Decimal, now_us: int, origin: str = USER
+) -> SimOrder:
+    return SimOrder(
+        number=number,
+        symbol=draft.symbol,
+        side=draft.side,
+        price=draft.price,
+        quantity=quantity,
+        quote_quantity=draft.quote_quantity,
+        tif=draft.tif,
+        post_only=draft.post_only,
+        reduce_only=draft.reduce_only,
+        client_id=draft.client_id,
+        created_us=now_us,
+        updated_us=now_us,
+        extra=draft.extra,
+        origin=origin,
+        trigger=draft.trigger,
+    )
+
+
+def request_of(order: SimOrder, last: Decimal) -> OrderRequest:
+    """The order in the engine's words: its number is the engine's client order id."""
+    is_now = order.price is None or order.tif != "GTC"
+    return OrderRequest(
+        client_order_id=str(order.number),
+        symbol=order.symbol,
+        side=order.side,
+        price=last if order.price is None else order.price,
+        quantity=order.quantity,
+        post_only=order.post_only,
+        reduce_only=order.reduce_only,
+        time_in_force=TimeInForce.IOC if is_now else TimeInForce.GTC,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +186,7 @@ class Trade:
 
 
 class OrderChange(enum.Enum):
+    WAITING = "waiting"  # a conditional order was accepted; ACCEPTED follows when it is triggered
     ACCEPTED = "accepted"
     FILLED = "filled"
     CANCELED = "canceled"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from core.errors import Rejected, RejectReason
-from core.model import ZERO, Fill, Order, OrderRequest, OrderStatus, Side, TimeInForce
+from core.model import ZERO, Fill, Order, OrderStatus, Side
 from exchanges.admission import LIQUIDATION_PREFIX, Rules
 from exchanges.changes import Changes
 from exchanges.margin_account import Account, apply_trade, open_account
@@ -21,6 +21,7 @@ from exchanges.simulator.faults import Faults
 from exchanges.simulator.limits import Listing, check
 from exchanges.simulator.past import Past
 from exchanges.simulator.portfolio import Portfolio
+from exchanges.simulator.reasons import EXPIRED, REFUSED, unfilled
 from exchanges.simulator.records import (
     LIQUIDATION,
     BookEvent,
@@ -37,20 +38,15 @@ from exchanges.simulator.records import (
     Trade,
     TradeEvent,
     Why,
+    new_order,
+    request_of,
 )
 from exchanges.simulator.tape import Tape
 
 FIRST_ORDER = 28_400_000_001  # ids as long as the real ones: over 32 bits
 FIRST_TRADE = 9_700_001
 MAX_LEVERAGE = 125
-
-_REASONS = {
-    RejectReason.POST_ONLY: Why.POST_ONLY,
-    RejectReason.PRECISION: Why.PRICE_TICK,
-    RejectReason.NOTIONAL: Why.NOTIONAL,
-    RejectReason.MARGIN: Why.MARGIN,
-    RejectReason.REDUCE_ONLY: Why.REDUCE_ONLY,
-}
+MAX_WAITING = 10  # conditional orders: Aster's MAX_NUM_ALGO_ORDERS
 
 
 class Venue:
@@ -76,25 +72,20 @@ class Venue:
         self._faults = faults
         self._by_client: dict[tuple[str, str], SimOrder] = {}  # the latest one with this id
         self._open: dict[str, dict[int, SimOrder]] = {symbol: {} for symbol in self.listings}
+        self._waiting: dict[int, SimOrder] = {}  # conditional orders before their trigger
         self._order_no = FIRST_ORDER
         self._trade_no = FIRST_TRADE
         self.markets: dict[str, Market] = {}
         self.tapes: dict[str, Tape] = {}
         self._booked: dict[str, Account] = {}  # each symbol's account, fill by fill
         for symbol, listing in self.listings.items():
-            instrument = listing.instrument
+            instrument, now_ms = listing.instrument, now_us // 1000
             start = instrument.round_price(price)
             rules = Rules(instrument=instrument, leverage=Decimal(leverage))
-            account = open_account(balance)
-            self.markets[symbol] = Market(rules, account, last=start, time_ms=now_us // 1000)
-            past = Past(
-                seed=seed,
-                symbol=symbol,
-                end_price=start,
-                tick=instrument.tick_size,
-                now_ms=now_us // 1000,
+            self.markets[symbol] = Market(rules, open_account(balance), last=start, time_ms=now_ms)
+            self.tapes[symbol] = Tape(
+                Past(seed, symbol, start, instrument.tick_size, now_ms), now_ms
             )
-            self.tapes[symbol] = Tape(past, now_us // 1000)
             self._booked[symbol] = open_account(ZERO)
         self.portfolio = Portfolio(balance, self.markets)
 
@@ -140,58 +131,50 @@ class Venue:
             assert draft.quote_quantity is not None
             quantity = listing.instrument.floor_quantity(draft.quote_quantity / market.last)
             check(replace(draft, quantity=quantity), listing, market.last)
-        resting = self._open[draft.symbol]
-        key = (draft.symbol, draft.client_id or "")
-        known = self._by_client.get(key) if draft.client_id is not None else None
-        if known is not None and known.is_open:
-            raise Refused(Why.DUPLICATE_ID)
-        most = listing.instrument.max_open_orders
-        if most is not None and len(resting) >= most:
-            raise Refused(Why.TOO_MANY_ORDERS)
-        order = SimOrder(
-            number=self._order_no,
-            symbol=draft.symbol,
-            side=draft.side,
-            price=draft.price,
-            quantity=quantity,
-            quote_quantity=draft.quote_quantity,
-            tif=draft.tif,
-            post_only=draft.post_only,
-            reduce_only=draft.reduce_only,
-            client_id=draft.client_id,
-            created_us=self.now_us,
-            updated_us=self.now_us,
-            extra=draft.extra,
-        )
+        self._check_room(draft)
+        order = new_order(self._order_no, draft, quantity, self.now_us)
         changes = Changes()
-        placed = market.place(self._request(order, market), changes, self._taker(order, market))
+        placed = market.place(request_of(order, market.last), changes, self._taker(order, market))
         if isinstance(placed, Rejected) and not (
             placed.reason is RejectReason.POST_ONLY and draft.expires_crossing
         ):
-            raise Refused(_REASONS.get(placed.reason, Why.MARGIN), str(placed))
-        self._order_no += 1
-        self.orders[order.number] = order
-        if order.client_id is not None:
-            self._by_client[key] = order
-        self.tell(OrderEvent(OrderChange.ACCEPTED, order))
-        if isinstance(placed, Rejected):
-            self._end(order, OrderStatus.EXPIRED, "PostOnlyTaker")
-            return order
-        resting[order.number] = order
-        self._take(changes)
-        if placed.status is OrderStatus.EXPIRED and order.is_open:
-            self._end(order, OrderStatus.EXPIRED, _unfilled(order))
-        self.tell(BookEvent(order.symbol, is_price=False))
+            raise Refused(REFUSED.get(placed.reason, Why.MARGIN), str(placed))
+        self._remember(order)
+        self._enter(order, placed, changes)
+        return order
+
+    def wait(self, draft: Draft) -> SimOrder:
+        """Accept a conditional order: it enters the book when its trigger is reached.
+
+        Errors: Refused; nothing changed.
+        """
+        last = self.market(draft.symbol).last
+        assert draft.trigger is not None
+        is_whole = draft.trigger.share is not None  # its quantity is known when it is triggered
+        lot = self.listings[draft.symbol].instrument.lot_size
+        wish = replace(draft, quantity=lot, reduce_only=True) if is_whole else draft
+        check(wish, self.listings[draft.symbol], last)
+        if draft.trigger.is_reached(last):
+            raise Refused(Why.TRIGGERS_NOW)
+        if len(self._waiting) >= MAX_WAITING:
+            raise Refused(Why.TOO_MANY_TRIGGERS)
+        self._check_room(draft)
+        order = new_order(self._order_no, draft, draft.quantity or ZERO, self.now_us)
+        order.is_waiting = True
+        self._waiting[order.number] = order
+        self._remember(order)
+        self.tell(OrderEvent(OrderChange.WAITING, order))
         return order
 
     def cancel(self, order: SimOrder) -> SimOrder:
         """End a resting order. Errors: Refused (NOT_FOUND)."""
         if not order.is_open:
             raise Refused(Why.NOT_FOUND)
-        market = self.markets[order.symbol]
-        market.time_ms = self.now_us // 1000
-        if market.cancel(str(order.number), Changes()) is None:
-            raise Refused(Why.NOT_FOUND)
+        if not order.is_waiting:
+            market = self.markets[order.symbol]
+            market.time_ms = self.now_us // 1000
+            if market.cancel(str(order.number), Changes()) is None:
+                raise Refused(Why.NOT_FOUND)
         self._end(order, OrderStatus.CANCELED, "")
         self.tell(BookEvent(order.symbol, is_price=False))
         return order
@@ -213,6 +196,9 @@ class Venue:
         if target != before and not changes.fills:
             self._trade(symbol, target, instrument.min_quantity * 100, target < before)
         self._take(changes)
+        for order in tuple(self._waiting.values()):
+            if order.symbol == symbol and order.trigger and order.trigger.is_reached(target):
+                self._trigger(order)
         self.tell(BookEvent(symbol, is_price=True))
 
     def fill_on(self, symbol: str) -> None:
@@ -259,18 +245,51 @@ class Venue:
 
     # Helpers --------------------------------------------------------------------------------
 
-    def _request(self, order: SimOrder, market: Market) -> OrderRequest:
-        is_now = order.price is None or order.tif != "GTC"
-        return OrderRequest(
-            client_order_id=str(order.number),
-            symbol=order.symbol,
-            side=order.side,
-            price=market.last if order.price is None else order.price,
-            quantity=order.quantity,
-            post_only=order.post_only,
-            reduce_only=order.reduce_only,
-            time_in_force=TimeInForce.IOC if is_now else TimeInForce.GTC,
-        )
+    def _check_room(self, draft: Draft) -> None:
+        """Errors: Refused for a client id in use, or one order too many."""
+        key = (draft.symbol, draft.client_id or "")
+        known = self._by_client.get(key) if draft.client_id is not None else None
+        if known is not None and known.is_open:
+            raise Refused(Why.DUPLICATE_ID)
+        most = self.listings[draft.symbol].instrument.max_open_orders
+        if most is not None and len(self._open[draft.symbol]) >= most:
+            raise Refused(Why.TOO_MANY_ORDERS)
+
+    def _remember(self, order: SimOrder) -> None:
+        self._order_no += 1
+        self.orders[order.number] = order
+        self._open[order.symbol][order.number] = order
+        if order.client_id is not None:
+            self._by_client[order.symbol, order.client_id] = order
+
+    def _enter(self, order: SimOrder, placed: Order | Rejected, changes: Changes) -> None:
+        """Tell what became of an order that was given to the engine."""
+        self.tell(OrderEvent(OrderChange.ACCEPTED, order))
+        if isinstance(placed, Rejected):
+            self._end(order, OrderStatus.EXPIRED, EXPIRED.get(placed.reason, "Unknown"))
+            return
+        self._take(changes)
+        if placed.status is OrderStatus.EXPIRED and order.is_open:
+            self._end(order, OrderStatus.EXPIRED, unfilled(order))
+        self.tell(BookEvent(order.symbol, is_price=False))
+
+    def _trigger(self, order: SimOrder) -> None:
+        """A conditional order enters the book, or expires when it may not."""
+        del self._waiting[order.number]
+        order.is_waiting = False
+        order.triggered_us = self.now_us
+        market = self.portfolio.lend(order.symbol, for_order=True)
+        assert order.trigger is not None
+        if order.trigger.share is not None:
+            closable = max(ZERO, -market.account.position * order.side.sign)
+            share = closable * order.trigger.share
+            order.quantity = market.rules.instrument.floor_quantity(share)
+            if order.quantity == 0:
+                self._end(order, OrderStatus.EXPIRED, "StopWithoutPosition")
+                return
+        changes = Changes()
+        placed = market.place(request_of(order, market.last), changes, self._taker(order, market))
+        self._enter(order, placed, changes)
 
     def _taker(self, order: SimOrder, market: Market) -> Callable[[Order], Decimal] | None:
         """A market order and FOK fill whole; what else takes may fill in part."""
@@ -334,25 +353,17 @@ class Venue:
         """The order of a fill; a liquidation's is made here: nobody sent it."""
         if not engine.client_order_id.startswith(LIQUIDATION_PREFIX):
             return self.orders[int(engine.client_order_id)]
-        order = SimOrder(
-            number=self._order_no,
+        draft = Draft(
             symbol=engine.symbol,
             side=engine.side,
             price=None,
             quantity=engine.quantity,
-            quote_quantity=None,
             tif="IOC",
-            post_only=False,
             reduce_only=True,
-            client_id=None,
-            created_us=self.now_us,
-            updated_us=self.now_us,
-            extra={},
-            reason="Liquidation",
-            origin=LIQUIDATION,
         )
-        self._order_no += 1
-        self.orders[order.number] = order
+        order = new_order(self._order_no, draft, engine.quantity, self.now_us, LIQUIDATION)
+        order.reason = "Liquidation"
+        self._remember(order)
         self.tell(OrderEvent(OrderChange.ACCEPTED, order))
         return order
 
@@ -382,10 +393,8 @@ class Venue:
         order.status = status
         order.reason = reason
         order.updated_us = self.now_us
+        order.is_waiting = False
+        self._waiting.pop(order.number, None)
         self._open[order.symbol].pop(order.number, None)
         change = OrderChange.CANCELED if status is OrderStatus.CANCELED else OrderChange.EXPIRED
         self.tell(OrderEvent(change, order))
-
-
-def _unfilled(order: SimOrder) -> str:
-    return "FillOrKill" if order.tif == "FOK" else "ImmediateOrCancel"

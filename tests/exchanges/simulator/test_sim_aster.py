@@ -76,7 +76,13 @@ def order(**changes: Any) -> dict[str, str]:
         (order(positionSide="LONG"), -4061),
         (order(positionSide="UP"), -4060),
         (order(newOrderRespType="FULL"), -1130),
-        (order(type="STOP_MARKET", stopPrice="130"), -1020),
+        (order(type="STOP_MARKET"), -1102),
+        (order(type="STOP_MARKET", stopPrice="130"), -2021),
+        (order(type="STOP", side="SELL", stopPrice="160"), -2021),
+        (order(type="TAKE_PROFIT_MARKET", stopPrice="155"), -2021),
+        (order(type="TAKE_PROFIT", side="SELL", stopPrice="145"), -2021),
+        (order(type="STOP_MARKET", stopPrice="160", closePosition="true"), -1128),
+        (order(type="TRAILING_STOP_MARKET", callbackRate="1"), -1020),
     ],
 )
 def test_refused_orders_leave_no_trace(shared: AsterSim, sent: dict[str, str], code: int) -> None:
@@ -230,6 +236,55 @@ def test_kinds_of_orders(sim: AsterSim, changes: dict[str, Any], status: str, fi
     assert (ack["status"], ack["executedQty"], ack["avgPrice"]) == ("NEW", "0", "0.00000")
     named = {"symbol": SOLUSDT, "orderId": str(ack["orderId"])}
     assert sim.call("GET", ORDER, named)[1]["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("side", "kind", "trigger", "not_yet", "reached"),
+    [
+        ("BUY", "STOP_MARKET", "155", "154.99", "155"),
+        ("SELL", "STOP_MARKET", "145", "145.01", "144"),
+        ("BUY", "TAKE_PROFIT_MARKET", "145", "145.01", "145"),
+        ("SELL", "TAKE_PROFIT_MARKET", "155", "154.99", "156"),
+    ],
+)
+def test_a_conditional_order_waits_for_its_trigger(
+    sim: AsterSim, side: str, kind: str, trigger: str, not_yet: str, reached: str
+) -> None:
+    """Open with its own type until the price comes there; then it takes at the price."""
+    ears = sim.listen(f"/ws/{sim.listen_key()}")
+    fields = {"symbol": SOLUSDT, "side": side, "type": kind, "quantity": "2"}
+    named = {**fields, "stopPrice": trigger, "newClientOrderId": "c"}
+    placed = sim.call("POST", ORDER, named)[1]
+    assert (placed["status"], placed["type"], placed["stopPrice"]) == ("NEW", kind, trigger)
+    sim.price(not_yet, SOLUSDT)
+    assert sim.call("GET", "/fapi/v1/openOrders")[1][0]["type"] == kind
+    sim.price(reached, SOLUSDT)
+    told = ears.until(lambda f: f.get("o", {}).get("X") == "FILLED")["o"]
+    assert (told["o"], told["ot"], told["L"]) == ("MARKET", kind, reached)
+    assert sim.call("GET", "/fapi/v1/openOrders")[1] == []
+
+
+def test_close_position_takes_what_is_held(sim: AsterSim) -> None:
+    """The whole position when it is triggered; nothing when it is gone by then."""
+    sim.place("BUY", None, "3")
+    stop = {"symbol": SOLUSDT, "side": "SELL", "type": "STOP_MARKET", "closePosition": "true"}
+    sim.call("POST", ORDER, {**stop, "stopPrice": "145"})
+    sim.call("POST", ORDER, {**stop, "stopPrice": "144"})
+    sim.place("BUY", None, "1")
+    sim.price("144.5", SOLUSDT)
+    assert sim.account()["positions"][0]["quantity"] == "0"
+    sim.price("144", SOLUSDT)
+    statuses = [order["status"] for order in sim.account()["orders"]]
+    assert statuses == ["FILLED", "FILLED", "EXPIRED", "FILLED"]
+
+
+def test_the_limit_of_conditional_orders(sim: AsterSim) -> None:
+    stop = {"symbol": SOLUSDT, "side": "SELL", "type": "STOP_MARKET", "quantity": "1"}
+    for index in range(10):
+        assert sim.call("POST", ORDER, {**stop, "stopPrice": str(140 - index)})[0] == 200
+    assert sim.call("POST", ORDER, {**stop, "stopPrice": "100"})[1]["code"] == -4045
+    sim.call("DELETE", "/fapi/v1/allOpenOrders", {"symbol": SOLUSDT})
+    assert sim.call("GET", "/fapi/v1/openOrders")[1] == []
 
 
 def test_the_limit_of_open_orders(sim: AsterSim) -> None:

@@ -64,7 +64,9 @@ REFUSED = [
     (order(clientId=2**32), 400, "INVALID_CLIENT_REQUEST", "clientId"),
     (order(clientId=-1), 400, "INVALID_CLIENT_REQUEST", "clientId"),
     (order(clientId="a"), 400, "INVALID_CLIENT_REQUEST", "clientId"),
-    (order(triggerPrice="1", triggerQuantity="1"), 400, "NOT_IMPLEMENTED", "Conditional"),
+    (order(triggerPrice="1"), 400, "INVALID_CLIENT_REQUEST", "or neither"),
+    (order(triggerPrice="160", triggerQuantity="0%"), 400, "INVALID_CLIENT_REQUEST", "Quantity"),
+    (order(stopLossTriggerPrice="1"), 400, "NOT_IMPLEMENTED", "stop loss"),
     ([LIMIT], 400, "INVALID_CLIENT_REQUEST", "object"),
 ]
 
@@ -230,6 +232,29 @@ def test_kinds_of_orders(
     assert (answer["status"], answer["executedQuantity"]) == (status, filled)
     if filled == "1":
         assert answer["executedQuoteQuantity"] == "150"
+
+
+def test_a_conditional_order_waits_for_its_trigger(sim: BackpackSim) -> None:
+    """Pending until the price comes there; then an order as any other; it can be cancelled."""
+    sim.place("Bid", None, "4")
+    stop = order(side="Ask", orderType="Market", price=None, quantity=None, clientId=8)
+    stop |= {"triggerPrice": "145", "triggerQuantity": "50%", "reduceOnly": True}
+    _, placed, _ = sim.call("POST", ORDER, "orderExecute", stop)
+    assert (placed["status"], placed["triggerPrice"]) == ("TriggerPending", "145")
+    other = order(clientId=9, triggerPrice="155", triggerQuantity="1", price="154")
+    assert sim.call("POST", ORDER, "orderExecute", other)[1]["status"] == "TriggerPending"
+    _, account, _ = sim.call("GET", "/api/v1/account", "accountQuery")
+    assert (account["limitOrders"], account["triggerOrders"]) == (0, 2)
+    sim.price("145.01", SOL)
+    assert len(sim.account()["fills"]) == 1
+    sim.price("145", SOL)
+    assert sim.account()["positions"][0]["quantity"] == "2"
+    assert sim.account()["fills"][1]["price"] == "145"
+    conditional = {"symbol": SOL, "orderType": "ConditionalOrder"}
+    _, ended, _ = sim.call("DELETE", "/api/v1/orders", "orderCancelAll", conditional)
+    assert [item["clientId"] for item in ended] == [9]
+    sim.price("160", SOL)
+    assert len(sim.account()["fills"]) == 2
 
 
 def test_reduce_only_never_flips(sim: BackpackSim) -> None:

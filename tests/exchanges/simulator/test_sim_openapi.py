@@ -75,6 +75,8 @@ def sim() -> Iterator[BackpackSim]:
         sim.price("150", SOL)
         sim.place("Bid", None, "2")
         sim.place("Bid", "149", "1", timeInForce="IOC")
+        stop = {**LIMIT, "triggerPrice": "160", "triggerQuantity": "1", "triggerBy": "LastPrice"}
+        assert sim.call("POST", "/api/v1/order", "orderExecute", stop)[0] == 200
         for client_id in (1, 2, 3):
             sim.place("Bid", "140", "1", clientId=client_id)
         sim.call("DELETE", "/api/v1/order", "orderCancel", {"symbol": SOL, "clientId": 3})

@@ -23,6 +23,7 @@ from exchanges.simulator.records import (
     OrderEvent,
     PositionEvent,
     Refused,
+    Trigger,
     Why,
 )
 from exchanges.simulator.tape import Tape
@@ -93,6 +94,9 @@ class Witness:
         elif isinstance(event, OrderEvent):
             number = event.order.number
             assert number not in self.ended, "an order that has ended is told of no more"
+            if event.change is OrderChange.WAITING:
+                assert event.order.is_waiting
+                return
             if event.change is OrderChange.ACCEPTED:
                 assert number not in self.accepted
                 self.accepted.add(number)
@@ -117,8 +121,9 @@ class Witness:
         for symbol, market in venue.markets.items():
             assert market.account.position == self.positions[symbol]
             resting = {int(key) for key in market.book.orders}
-            assert resting == {order.number for order in venue.open_orders(symbol)}
-            for order in venue.open_orders(symbol):
+            entered = [order for order in venue.open_orders(symbol) if not order.is_waiting]
+            assert resting == {order.number for order in entered}
+            for order in entered:
                 engine = market.book.orders[str(order.number)]
                 assert (engine.filled_qty, engine.quantity) == (order.filled, order.quantity)
                 if order.reduce_only:
@@ -250,6 +255,34 @@ def test_parts_sum_to_the_whole(prices: list[str], seed: int) -> None:
     assert order.status is OrderStatus.FILLED
     assert sum(known.fill.quantity for known in venue.fills) == 3
     assert all(known.fill.price == D("149.5") for known in venue.fills)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_triggers_fire_once_and_the_ledger_adds_up(seed: int) -> None:
+    """Each waits until the price comes to it, enters the book once, and is booked as any order."""
+    chance = Random(seed)
+    venue = make_venue(partial=0.5, seed=seed)
+    witness = Witness(venue)
+    waiting: dict[int, Trigger] = {}
+    for _ in range(200):
+        venue.now_us += 1_000
+        symbol, last = SYMBOLS[0], venue.markets[SYMBOLS[0]].last
+        price = D(chance.randint(14_800, 15_200)) / 100
+        if chance.random() < 0.5 and price != last and len(waiting) < 10:
+            trigger = Trigger(price=price, is_above=price > last)
+            fixed = chance.choice([None, str(price)])
+            order = venue.wait(draft(chance.choice(list(Side)), fixed, "2", trigger=trigger))
+            waiting[order.number] = trigger
+        else:
+            venue.move(symbol, price)
+            for number, trigger in tuple(waiting.items()):
+                if trigger.is_reached(price):
+                    assert not venue.orders[number].is_waiting
+                    del waiting[number]
+        assert all(venue.orders[number].is_waiting for number in waiting)
+        witness.check()
+    assert len(venue.fills) > 20
+    assert sum(order.triggered_us is not None for order in venue.orders.values()) > 20
 
 
 def test_two_symbols_share_one_margin() -> None:
