@@ -20,7 +20,7 @@ from cli.fast_proof import Bounds, NotProven
 from cli.fast_walk import BUY, FUND, SELL, Event
 from cli.replayed import LedgerPoint
 from core.model import ZERO, Fill, GridType, Side
-from exchanges.matching import moment
+from exchanges.changes import moment
 from exchanges.track import Rates, Track
 from strategies.grid_state import GridState, Totals
 from strategies.lots import Part, cost_of, fees_of

@@ -24,7 +24,8 @@ from cli.fast_start import FirstOrders
 from cli.fast_walk import Lines, Walk
 from cli.replayed import Replayed
 from core.model import Side
-from exchanges.matching import Rules, moment
+from exchanges.changes import moment
+from exchanges.matching import Rules
 from exchanges.track import Rates, Track, ceil_units, floor_units
 from strategies import journal
 from strategies.grid_state import GridSpec, GridState, pnl

@@ -210,7 +210,9 @@ def test_a_killed_process_is_said(
 def test_no_process_outlives_the_command(tmp_path: Path, world: tuple[str, ...], name: str) -> None:
     """Whatever ends the command, its workers are gone soon, in the middle of a run too."""
     write_candles(tmp_path / "c.csv", wave(20_000))
-    words = (*world, "--sweep", "grid_num=11", "--sweep", "quantity=1:40:1", "--jobs", "2")
+    # A stop is the engine's to judge, a long way round: the command cannot end before its signal.
+    sweep = ("--sweep", "quantity=1:40:1", "--sweep", "stop_loss=1000000:1040000:1000")
+    words = (*world, "--sweep", "grid_num=11", *sweep, "--jobs", "2")
     command = [sys.executable, "-m", "cli.instance_cli", "--root", str(tmp_path), "backtest"]
     process = subprocess.Popen(
         [*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
