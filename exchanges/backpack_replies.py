@@ -1,0 +1,338 @@
+"""Backpack's replies and stream frames, read into our own values. Pure.
+
+Source: as `backpack_wire`. Odd but true: REST stamps orders in ms and history in ISO text without
+a zone (UTC); streams stamp in microseconds; order history words its client id as a number, fill
+history as a text; both sides of a depth answer ascend, so the best bid is its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+
+from core.model import (
+    ZERO,
+    Balance,
+    Fill,
+    FundingPayment,
+    Instrument,
+    Order,
+    OrderStatus,
+    Position,
+    Side,
+    TimeInForce,
+)
+from exchanges.wire import (
+    BookTop,
+    Fields,
+    MarkPrice,
+    StreamEvent,
+    StreamRefused,
+    WireError,
+    from_iso,
+    from_ms,
+    from_us,
+    load_json,
+    objects,
+    to_decimal,
+)
+
+BASIS_POINT = Decimal("0.0001")
+
+_SIDES = {"Bid": Side.BUY, "Ask": Side.SELL}
+_STATUSES = {
+    "New": OrderStatus.NEW,
+    "PartiallyFilled": OrderStatus.PARTIALLY_FILLED,
+    "Filled": OrderStatus.FILLED,
+    "Cancelled": OrderStatus.CANCELED,
+    "Canceled": OrderStatus.CANCELED,
+    "Expired": OrderStatus.EXPIRED,
+    "TriggerPending": OrderStatus.NEW,
+    "Triggered": OrderStatus.NEW,
+    "TriggerFailed": OrderStatus.REJECTED,
+}
+_TRADABLE = ("Open", "LimitOnly", "PostOnly")
+DEFAULT_MAINTENANCE = Decimal("0.0125")  # where a market names no function of its own
+
+
+def status_of(word: str) -> OrderStatus:
+    """Translate a state; an unknown word counts as open, so that the order is asked about again."""
+    return _STATUSES.get(word, OrderStatus.NEW)
+
+
+def side_of(fields: Fields, name: str) -> Side:
+    word = fields.text(name)
+    if word not in _SIDES:
+        raise WireError(f"{fields.what}: {name}: was {word[:20]!r}, expected Bid or Ask")
+    return _SIDES[word]
+
+
+def unnamed(venue_order_id: str) -> str:
+    """Name an order that carries no client id, so that two of them are two."""
+    return f"venue:{venue_order_id}"
+
+
+# REST -----------------------------------------------------------------------------------------
+
+
+def read_order(fields: Fields) -> Order:
+    """Read an order of any kind, resting, answered or from the history."""
+    venue_id = fields.text("id")
+    created = fields.raw("createdAt")
+    what = f"{fields.what}: createdAt"
+    if isinstance(created, str) and not created.isdigit():
+        moment = from_iso(created, what)
+    else:
+        moment = from_ms(int(to_decimal(created, what)))
+    return Order(
+        client_order_id=fields.optional_text("clientId") or unnamed(venue_id),
+        symbol=fields.text("symbol"),
+        side=side_of(fields, "side"),
+        price=fields.optional_decimal("price") or ZERO,
+        quantity=fields.optional_decimal("quantity") or ZERO,
+        status=status_of(fields.text("status")),
+        created_at=moment,
+        updated_at=moment,
+        venue_order_id=venue_id,
+        filled_qty=fields.optional_decimal("executedQuantity") or ZERO,
+        post_only=fields.flag("postOnly"),
+        reduce_only=fields.flag("reduceOnly"),
+        time_in_force=_time_in_force(fields.optional_text("timeInForce")),
+        reason=fields.optional_text("expiryReason"),
+    )
+
+
+def _time_in_force(word: str) -> TimeInForce:
+    return TimeInForce.IOC if word in ("IOC", "FOK") else TimeInForce.GTC
+
+
+def read_instrument(market: Fields, account: Fields) -> Instrument:
+    """Read limits from a market and fees, given in basis points, from the account."""
+    price, quantity = market.object("filters").object("price"), market.object("filters")
+    quantity = quantity.object("quantity")
+    maintenance = DEFAULT_MAINTENANCE
+    if market.has("mmfFunction"):
+        maintenance = market.object("mmfFunction").decimal("base")
+    return Instrument(
+        symbol=market.text("symbol"),
+        base_asset=market.text("baseSymbol"),
+        quote_asset=market.text("quoteSymbol"),
+        tick_size=price.decimal("tickSize"),
+        lot_size=quantity.decimal("stepSize"),
+        min_quantity=quantity.decimal("minQuantity"),
+        min_notional=ZERO,  # there is no such filter
+        maker_fee=account.decimal("futuresMakerFee") * BASIS_POINT,
+        taker_fee=account.decimal("futuresTakerFee") * BASIS_POINT,
+        max_quantity=quantity.optional_decimal("maxQuantity"),
+        maintenance_rate=maintenance,
+    )
+
+
+def trading_fault(market: Fields) -> str:
+    """Say why a market cannot be traded now; empty when it can."""
+    kind, state = market.optional_text("marketType"), market.optional_text("orderBookState")
+    if kind not in ("", "PERP", "IPERP"):
+        return f"is a {kind} market, expected a perpetual (PERP)"
+    if state and state not in _TRADABLE:
+        return f"its order book is {state}: no order can be placed there now"
+    return ""
+
+
+def read_depth(symbol: str, fields: Fields) -> BookTop:
+    """Read the best bid and ask, whatever the order of the rows."""
+    bids = _prices(fields, "bids")
+    asks = _prices(fields, "asks")
+    if not bids and not asks:
+        raise WireError(f"depth of {symbol}: both sides are empty")
+    bid = max(bids) if bids else min(asks)
+    ask = min(asks) if asks else bid
+    moment = from_us(fields.integer("timestamp"))
+    return BookTop(symbol=symbol, bid=bid, ask=ask, time=moment)
+
+
+def _prices(fields: Fields, name: str) -> list[Decimal]:
+    rows = fields.raw(name)
+    if not isinstance(rows, list):
+        raise WireError(f"{fields.what}: {name}: expected a list")
+    prices = []
+    for row in rows:
+        if not isinstance(row, list) or len(row) < 2:
+            raise WireError(f"{fields.what}: {name}: expected rows of price and quantity")
+        if to_decimal(row[1], f"{fields.what}: {name}") > 0:
+            prices.append(to_decimal(row[0], f"{fields.what}: {name}"))
+    return prices
+
+
+def read_mark(symbol: str, rows: object) -> Decimal:
+    """Find a symbol's mark price in the list of them."""
+    for fields in objects("mark prices", rows):
+        if fields.text("symbol") == symbol:
+            return fields.decimal("markPrice")
+    raise WireError(f"mark prices: none of {symbol}")
+
+
+def read_position(symbol: str, rows: object) -> Position:
+    """Read the signed holding; no row is a flat position."""
+    for fields in objects("positions", rows):
+        if fields.text("symbol") != symbol:
+            continue
+        quantity = fields.decimal("netQuantity")
+        if quantity == 0:
+            break
+        liquidation = fields.optional_decimal("estLiquidationPrice")
+        return Position(
+            symbol=symbol,
+            quantity=quantity,
+            entry_price=fields.decimal("entryPrice"),
+            liquidation_price=liquidation or None,
+        )
+    return Position(symbol=symbol, quantity=ZERO)
+
+
+def read_balance(asset: str, fields: Fields) -> Balance:
+    """Read the account's collateral: what is lent out counts, unlike in `capital`."""
+    equity = fields.decimal("netEquity")
+    unrealized = fields.optional_decimal("pnlUnrealized") or ZERO
+    return Balance(
+        asset=asset,
+        wallet=equity - unrealized,
+        equity=equity,
+        available=fields.decimal("netEquityAvailable"),
+    )
+
+
+def read_fill(fields: Fields) -> Fill:
+    """Read a row of the fill history. A fill that the exchange itself caused says so in its id."""
+    venue_id = fields.text("orderId")
+    stamp = fields.text("timestamp")
+    system = fields.optional_text("systemOrderType")
+    return Fill(
+        trade_id=fields.optional_text("tradeId") or f"{venue_id}@{stamp}",
+        venue_order_id=venue_id,
+        client_order_id=(
+            f"liquidation:{venue_id}"
+            if system
+            else fields.optional_text("clientId") or unnamed(venue_id)
+        ),
+        symbol=fields.text("symbol"),
+        side=side_of(fields, "side"),
+        price=fields.decimal("price"),
+        quantity=fields.decimal("quantity"),
+        fee=fields.decimal("fee"),
+        fee_asset=fields.text("feeSymbol"),
+        is_maker=fields.flag("isMaker"),
+        time=from_iso(stamp, f"{fields.what}: timestamp"),
+    )
+
+
+def read_funding(fields: Fields) -> FundingPayment:
+    """Read a funding payment; what was held and the price then are not told: 0."""
+    return FundingPayment(
+        symbol=fields.text("symbol"),
+        time=from_iso(fields.text("intervalEndTimestamp"), f"{fields.what}: intervalEndTimestamp"),
+        rate=fields.decimal("fundingRate"),
+        mark_price=ZERO,
+        position=ZERO,
+        amount=fields.decimal("quantity"),
+    )
+
+
+def read_batch(text: str, count: int, what: str) -> list[Fields]:
+    """Read a batch answer: one object a request, in order. Errors: WireError, also when short."""
+    items = list(objects(what, load_json(text, what)))
+    if len(items) != count:
+        raise WireError(f"{what}: was {len(items)} results, expected {count}")
+    return items
+
+
+# Streams --------------------------------------------------------------------------------------
+
+NameOf = Callable[[str], str | None]
+"""Tells the client id of an order from the exchange's own; None: not known."""
+
+
+def read_frame(text: str, name_of: NameOf) -> Iterable[StreamEvent]:
+    """Read one frame; a stream that is not ours gives nothing. Errors: WireError."""
+    frame = Fields("frame", load_json(text, "frame"))
+    if frame.has("error"):
+        error = frame.object("error")
+        return (
+            StreamRefused(
+                reason=f"{error.optional_text('code')} {error.optional_text('message')}"[:200]
+            ),
+        )
+    if not frame.has("stream"):
+        return ()
+    stream = frame.text("stream")
+    kind = stream.split(".", 1)[0]
+    if kind == "bookTicker":
+        return _book_top(Fields(stream, frame.raw("data")))
+    if kind == "markPrice":
+        return _mark_price(Fields(stream, frame.raw("data")))
+    if stream.startswith("account.orderUpdate"):
+        return _order_update(Fields(stream, frame.raw("data")), name_of)
+    return ()
+
+
+def _book_top(data: Fields) -> tuple[StreamEvent, ...]:
+    bid, ask = data.optional_decimal("b"), data.optional_decimal("a")
+    if bid is None and ask is None:
+        return ()
+    symbol, moment = data.text("s"), _moment(data)
+    if bid is None or ask is None:
+        bid = ask = bid if ask is None else ask
+    assert bid is not None
+    assert ask is not None
+    return (BookTop(symbol=symbol, bid=bid, ask=ask, time=moment),)
+
+
+def _mark_price(data: Fields) -> tuple[StreamEvent, ...]:
+    return (MarkPrice(symbol=data.text("s"), price=data.decimal("p"), time=_moment(data)),)
+
+
+def _moment(data: Fields) -> datetime:
+    return from_us(data.integer("T" if data.has("T") else "E"))
+
+
+def _order_update(data: Fields, name_of: NameOf) -> tuple[StreamEvent, ...]:
+    """Read an order event: its fill, if it tells of one, and the order's state after it."""
+    venue_id, moment = data.text("i"), _moment(data)
+    client_id = data.optional_text("c") or name_of(venue_id) or unnamed(venue_id)
+    origin = data.optional_text("O", "USER")
+    side = side_of(data, "S")
+    order = Order(
+        client_order_id=client_id,
+        symbol=data.text("s"),
+        side=side,
+        price=data.optional_decimal("p") or ZERO,
+        quantity=data.optional_decimal("q") or ZERO,
+        status=status_of(data.text("X")),
+        created_at=moment,
+        updated_at=moment,
+        venue_order_id=venue_id,
+        filled_qty=data.optional_decimal("z") or ZERO,
+        post_only=data.flag("y"),
+        reduce_only=data.flag("r"),
+        time_in_force=_time_in_force(data.optional_text("f")),
+        reason=data.optional_text("R"),
+    )
+    if origin != "USER":
+        order = replace(order, client_order_id=f"liquidation:{venue_id}")
+    if not (data.has("t") and data.has("l")) or data.decimal("l") == 0:
+        return (order,)
+    fill = Fill(
+        trade_id=data.text("t"),
+        venue_order_id=venue_id,
+        client_order_id=order.client_order_id,
+        symbol=order.symbol,
+        side=side,
+        price=data.decimal("L"),
+        quantity=data.decimal("l"),
+        fee=data.optional_decimal("n") or ZERO,
+        fee_asset=data.optional_text("N"),
+        is_maker=data.flag("m"),
+        time=moment,
+    )
+    return (fill, order)
