@@ -218,8 +218,7 @@ class Bot:
                 server.stop()
             if history is not None:
                 history.close()
-            parts.client.close()
-            parts.database.close()
+            parts.close()
         if engine.position_left:
             self.log.error(
                 "position_left", position=str(engine.book.grid and engine.book.grid.position)
@@ -338,7 +337,7 @@ class Bot:
 
 def _cancel_orders(loaded: LoadedConfig) -> int:
     """Cancel this instance's own orders and prove that none rests (the finish step)."""
-    from cli.bot_wiring import InstanceIds, SystemClock, open_exchange
+    from cli.bot_wiring import SystemClock, client_ids, open_exchange
     from database.db import Database
 
     place, config = place_of(loaded), loaded.config
@@ -348,8 +347,11 @@ def _cancel_orders(loaded: LoadedConfig) -> int:
         database = Database(place.db_path, durable=config.exchange.mode == "live")
         try:
             database.bind_instance(config.instance_id)
-            client, _ = open_exchange(config, database, SystemClock(), place.root)
-            cancelled = cancel_own(client, InstanceIds(config.instance_id), config.symbol)
+            client, _, _ = open_exchange(config, database, SystemClock(), place.root, alone=False)
+            try:
+                cancelled = cancel_own(client, client_ids(config), config.symbol)
+            finally:
+                client.close()
         finally:
             database.close()
     except ConfigError as error:

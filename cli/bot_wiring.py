@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from core.model import Snapshot
     from core.ports import Clock, ExchangeClient, Feed
     from database.db import Database
+    from exchanges.account_lock import AccountLock
     from strategies.engine import Engine
-    from strategies.order_desk import DeskLog
+    from strategies.order_desk import ClientIds, DeskLog
 
 DEFAULT_LEVERAGE = Decimal(10)
 DEFAULT_GRID_NUM = 20
+HISTORY_KEY = "live_since"
+CLOCK_SLACK = timedelta(hours=1)
+"""How wrong the machine's own clock may be when a ledger begins."""
+
 ID_LENGTH = 20
 """Characters of the instance id in a client order id: Aster takes 36 in all, a counter follows."""
 
@@ -52,6 +57,16 @@ class InstanceIds:
 
     def owns(self, client_order_id: str) -> bool:
         return self._own.fullmatch(client_order_id) is not None
+
+
+def client_ids(config: InstanceConfig) -> ClientIds:
+    """Make client order ids in the form that the config's exchange takes."""
+    if config.exchange.mode == "live":
+        from exchanges.client_ids import AsterIds, BackpackIds
+
+        kind = BackpackIds if config.exchange_name == "backpack" else AsterIds
+        return kind(config.instance_id)
+    return InstanceIds(config.instance_id)
 
 
 def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSettings:
@@ -109,6 +124,13 @@ class Parts:
     database: Database
     client: ExchangeClient
     feed: Feed
+    lock: AccountLock | None = None  # of a live account and symbol
+
+    def close(self) -> None:
+        self.client.close()
+        self.database.close()
+        if self.lock is not None:
+            self.lock.close()
 
 
 def build(
@@ -127,9 +149,10 @@ def build(
 
     settings = engine_settings(config, started_at)
     database = Database(db_path, durable=config.exchange.mode == "live")
+    lock: AccountLock | None = None
     try:
         database.bind_instance(config.instance_id)
-        client, feed = open_exchange(config, database, SystemClock(), root)
+        client, feed, lock = open_exchange(config, database, SystemClock(), root)
     except BaseException:
         database.close()
         raise
@@ -139,20 +162,44 @@ def build(
         feed=feed,
         store=database,
         clock=SystemClock(),
-        ids=InstanceIds(config.instance_id),
+        ids=client_ids(config),
         log=log,
         publish=publish,
         beat=beat,
         housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
     )
-    return Parts(engine=engine, database=database, client=client, feed=feed)
+    return Parts(engine=engine, database=database, client=client, feed=feed, lock=lock)
 
 
 def open_exchange(
-    config: InstanceConfig, database: Database, clock: Clock, root: Path
-) -> tuple[ExchangeClient, Feed]:
-    """Open the exchange of a config; paper keeps its books in the instance's own file."""
+    config: InstanceConfig, database: Database, clock: Clock, root: Path, *, alone: bool = True
+) -> tuple[ExchangeClient, Feed, AccountLock | None]:
+    """Open the exchange of a config; paper keeps its books in the instance's own file.
+
+    A live one is locked by account and symbol, unless not `alone`: cancelling what carries our
+    ids is safe beside anybody. Errors: ConfigError naming the holder.
+    """
+    if config.exchange.mode == "live":
+        from exchanges.live import create_live, take_lock
+
+        live = create_live(config, root=root, history_from=_history_from(database, clock))
+        try:
+            lock = take_lock(live, config) if alone else None
+        except ConfigError:
+            live.client.close()
+            raise
+        return live.client, live.feed, lock
     from database.paper_store import PaperDatabase
     from exchanges.factory import create_exchange
 
-    return create_exchange(config, PaperDatabase(database), clock, root=root)
+    client, feed = create_exchange(config, PaperDatabase(database), clock, root=root)
+    return client, feed, None
+
+
+def _history_from(database: Database, clock: Clock) -> datetime:
+    """When this instance's ledger began trading live: nothing of ours is older on the exchange."""
+    known = database.load_meta(HISTORY_KEY)
+    if known is None:
+        known = (clock.now() - CLOCK_SLACK).isoformat()
+        database.save_meta(HISTORY_KEY, known)
+    return datetime.fromisoformat(known)

@@ -106,11 +106,13 @@ def find_symbol(symbol: str, info: Fields) -> Fields | None:
     return None
 
 
+def is_perpetual(market: Fields) -> bool:
+    return market.optional_text("contractType", "PERPETUAL") in ("", "PERPETUAL")
+
+
 def trading_fault(market: Fields) -> str:
     """Say why a symbol cannot be traded now; empty when it can."""
-    kind, state = market.optional_text("contractType"), market.text("status")
-    if kind not in ("", "PERPETUAL"):
-        return f"is a {kind} contract, expected a perpetual"
+    state = market.text("status")
     return "" if state == "TRADING" else f"its status is {state}, expected TRADING"
 
 

@@ -130,14 +130,14 @@ def read_instrument(market: Fields, account: Fields) -> Instrument:
     )
 
 
+def is_perpetual(market: Fields) -> bool:
+    return market.optional_text("marketType", "PERP") in ("PERP", "IPERP")
+
+
 def trading_fault(market: Fields) -> str:
-    """Say why a market cannot be traded now; empty when it can."""
-    kind, state = market.optional_text("marketType"), market.optional_text("orderBookState")
-    if kind not in ("", "PERP", "IPERP"):
-        return f"is a {kind} market, expected a perpetual (PERP)"
-    if state and state not in _TRADABLE:
-        return f"its order book is {state}: no order can be placed there now"
-    return ""
+    """Say why no order can be placed on a market now; empty when one can."""
+    state = market.optional_text("orderBookState", "Open")
+    return "" if state in _TRADABLE else f"its order book is {state}: no order can be placed now"
 
 
 def read_depth(symbol: str, fields: Fields) -> BookTop:

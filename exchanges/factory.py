@@ -1,11 +1,12 @@
 """Builds the exchange that a config asks for; each is imported only when it is asked for.
 
-Live clients are not here yet: `mode: "live"` is refused in words. The paper exchange takes its
-limits and fees from `exchange_config.paper`, leverage and range from `strategy_config`.
+The paper exchange takes its limits and fees from `exchange_config.paper`, leverage and range from
+`strategy_config`; the live ones are put together in `live`.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,18 +30,24 @@ QUOTE_ASSETS = ("USDT", "USDC", "FDUSD", "USD1", "BUSD", "USDF", "USD", "BTC", "
 
 
 def create_exchange(
-    config: InstanceConfig, paper_store: PaperStore, clock: Clock, *, root: Path | None = None
+    config: InstanceConfig,
+    paper_store: PaperStore,
+    clock: Clock,
+    *,
+    root: Path | None = None,
+    history_from: datetime | None = None,
 ) -> tuple[ExchangeClient, Feed]:
     """Build the client and the feed of an instance.
 
-    `root` resolves a relative candle file (None: the current directory). Errors: ConfigError for
-    a live config and for a price file that cannot be read; StoreError.
+    `root` resolves a relative candle file and holds the live request budget (None: the current
+    directory). `history_from`: nothing on a live exchange is older than this and ours. Errors:
+    ConfigError for keys that are none and for a price file that cannot be read; StoreError.
     """
-    if config.exchange.mode != "paper":
-        raise ConfigError(
-            f"exchange_config.mode: was {config.exchange.mode!r}, expected 'paper': this version "
-            f"trades on paper only, the live client for {config.exchange_name} comes with the next"
-        )
+    if config.exchange.mode == "live":
+        from exchanges.live import create_live
+
+        live = create_live(config, root=root or Path(), history_from=history_from)
+        return live.client, live.feed
     exchange = create_paper(config, paper_store, clock, root=root)
     return exchange, exchange
 

@@ -302,6 +302,7 @@ def test_instrument_fees_are_basis_points() -> None:
     assert (str(found.tick_size), str(found.lot_size)) == ("0.01", "0.01")
     assert (found.maker_fee, found.taker_fee) == (Decimal("0.0002"), Decimal("0.0005"))
     assert found.min_notional == 0
+    assert replies.is_perpetual(fields("market"))
     assert replies.trading_fault(fields("market")) == ""
     closed = Fields("m", {**body("backpack", "market"), "orderBookState": "CancelOnly"})
     assert "CancelOnly" in replies.trading_fault(closed)

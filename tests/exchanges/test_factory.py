@@ -1,4 +1,4 @@
-"""From a config to an exchange: paper as configured, live not yet."""
+"""From a config to an exchange: paper as configured, live by its keys."""
 
 from __future__ import annotations
 
@@ -129,10 +129,10 @@ def test_through_is_a_choice_of_the_caller(tmp_path: Path) -> None:
         assert bool(exchange.fetch_fills(SYMBOL, None)) is not through
 
 
-def test_live_says_not_yet() -> None:
-    """No live client in this version, and no pretence: refused in words."""
-    with pytest.raises(ConfigError, match=r"mode: was 'live', expected 'paper'.*backpack"):
-        create_exchange(config(mode="live"), MemoryPaperStore(), TurnedClock())
+def test_live_keys_that_are_none_are_refused_in_words(tmp_path: Path) -> None:
+    """A live config goes to the real client, which names a key that is none and does not show it."""
+    with pytest.raises(ConfigError, match=r"exchange_config.api_key: is no Backpack key"):
+        create_exchange(config(mode="live"), MemoryPaperStore(), TurnedClock(), root=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,378 @@
+"""The Aster client: `ExchangeClient` over its REST interface, for one symbol of one account.
+
+What is particular here: position mode and multi-asset mode belong to the whole account, leverage
+and margin type to the symbol; trades carry no client id and are joined by their order; history
+is asked for in spans below seven days; batches take 5 orders and 10 cancels.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from core.errors import ConfigError, ExchangeError, Rejected, RejectReason, Retryable
+from core.model import (
+    ZERO,
+    Balance,
+    Fill,
+    FundingPayment,
+    Instrument,
+    Order,
+    OrderRequest,
+    Position,
+    Quote,
+)
+from exchanges import aster_replies as replies
+from exchanges import aster_wire as wire
+from exchanges.budget import Budget
+from exchanges.rest_client import RestClient, Terms, is_stop, read_window, unknown_symbol
+from exchanges.transport import RestSession, Venue
+from exchanges.wire import Call, Fields, WireError, batches, load_json, objects
+
+FUNDING_SLACK_MS = 3_600_000
+"""A payment's stamp may lie a little after its rate's: the rates are asked for from before."""
+
+
+def aster_venue(base_url: str | None, keys: wire.AsterKeys | None) -> Venue:
+    """Describe Aster to the transport."""
+    return Venue(
+        name="aster",
+        base_url=base_url or wire.BASE_URL,
+        build=lambda call, now_us: wire.build(call, keys, now_us),
+        read_error=wire.read_error,
+        time_call=wire.public("/fapi/v1/time"),
+        read_time=lambda text: Fields("time", load_json(text, "time")).integer("serverTime"),
+        weight_header=("X-MBX-USED-WEIGHT-1M", "weight", wire.LIMITS[0].count),
+    )
+
+
+def open_session(budget: Budget, base_url: str | None, keys: wire.AsterKeys) -> RestSession:
+    return RestSession(aster_venue(base_url, keys), budget)
+
+
+class AsterClient(RestClient):
+    """One symbol of one Aster account."""
+
+    name = "aster"
+    batch_size = wire.MAX_BATCH
+
+    def __init__(
+        self,
+        session: RestSession,
+        *,
+        symbol: str,
+        terms: Terms,
+        history_from: datetime | None = None,
+    ) -> None:
+        super().__init__(session, symbol=symbol, terms=terms, history_from=history_from)
+        self._quote_asset: str | None = None
+
+    def _ask(self, call: Call, what: str) -> Any:
+        return load_json(self.session.send(call), what)
+
+    # Market -------------------------------------------------------------------------------------
+
+    def fetch_instrument(self, symbol: str) -> Instrument:
+        """Fetch limits and fees, and see to it that the account is as the config wants it.
+
+        Errors: ConfigError for an unknown symbol or a setting that has to be changed by hand;
+        Retryable while the symbol is not traded.
+        """
+        market = self._market(symbol)
+        if not replies.is_perpetual(market):
+            raise unknown_symbol("Aster", symbol)
+        fault = replies.trading_fault(market)
+        if fault:
+            raise Retryable(f"{symbol}: {fault}", 30.0)
+        self._settle_account(symbol)
+        fees = self._ask(
+            wire.query("/fapi/v1/commissionRate", {"symbol": symbol}, weight=20), "commission"
+        )
+        brackets = self._ask(
+            wire.query("/fapi/v1/leverageBracket", {"symbol": symbol}, weight=1), "brackets"
+        )
+        instrument = replies.read_instrument(
+            market, Fields("commission", fees), replies.read_maintenance(brackets, symbol)
+        )
+        self._quote_asset = instrument.quote_asset
+        return instrument
+
+    def _market(self, symbol: str) -> Fields:
+        info = Fields("exchangeInfo", self._ask(wire.public("/fapi/v1/exchangeInfo"), "info"))
+        market = replies.find_symbol(symbol, info)
+        if market is None:
+            names = [item.text("symbol") for item in info.objects("symbols")]
+            close = difflib.get_close_matches(symbol.replace("_", ""), names, 3)
+            raise unknown_symbol("Aster", symbol, f"; near it: {', '.join(close)}" if close else "")
+        return market
+
+    def account_words(self) -> tuple[str, ...]:
+        """Say how the account stands, for a reader. Errors: ExchangeError."""
+        row = self._position_rows(self.symbol)[0]
+        mode = "hedge (two-way)" if self._is_dual() else "one-way"
+        return (
+            f"leverage {row.text('leverage')} on {self.symbol}, {row.text('marginType')} margin",
+            f"{mode} positions",
+        )
+
+    def _position_rows(self, symbol: str) -> list[Fields]:
+        call = wire.query("/fapi/v2/positionRisk", {"symbol": symbol}, weight=5)
+        return replies.read_positions(symbol, self._ask(call, "positions"))
+
+    def _is_dual(self) -> bool:
+        call = wire.query("/fapi/v1/positionSide/dual", weight=30)
+        mode = Fields("position mode", self._ask(call, "position mode"))
+        mode.raw("dualSidePosition")
+        return mode.flag("dualSidePosition")
+
+    def _settle_account(self, symbol: str) -> None:
+        """Check position mode, margin type and leverage; set what the terms allow."""
+        if self._is_dual():
+            self._change(
+                "/fapi/v1/positionSide/dual",
+                {"dualSidePosition": "false"},
+                wish="one-way positions (the account is in hedge mode)",
+                account_wide=True,
+            )
+        row = self._position_rows(symbol)[0]
+        if row.text("marginType").lower() not in ("cross", "crossed"):
+            self._change(
+                "/fapi/v1/marginType",
+                {"symbol": symbol, "marginType": "CROSSED"},
+                wish=f"cross margin on {symbol} (it is {row.text('marginType')})",
+            )
+        wanted = self.terms.leverage
+        if wanted is not None and row.decimal("leverage") != wanted:
+            self._change(
+                "/fapi/v1/leverage",
+                {"symbol": symbol, "leverage": int(wanted)},
+                wish=f"leverage {int(wanted)} on {symbol} (it is {row.text('leverage')})",
+            )
+
+    def _change(
+        self, path: str, params: dict[str, object], *, wish: str, account_wide: bool = False
+    ) -> None:
+        if account_wide and not self.terms.allow_account_changes:
+            raise ConfigError(
+                f"the Aster account: expected {wish}: change it there, or set "
+                "strategy_config.allow_account_changes (it changes every symbol of the account)"
+            )
+        if not self.terms.may_change:
+            return  # a check: the start would set it
+        try:
+            self.session.send(wire.write("POST", path, params))
+        except Rejected as error:
+            if str(error).startswith(("-4046", "-4059")):
+                return  # it is so already
+            raise ConfigError(
+                f"the Aster account: expected {wish}, and it could not be set: {error}"
+            ) from None
+
+    def fetch_quote(self, symbol: str) -> Quote:
+        book = self._ask(
+            wire.public("/fapi/v1/ticker/bookTicker", {"symbol": symbol}), "book ticker"
+        )
+        top = replies.read_book_top(Fields("book ticker", book))
+        premium = Fields(
+            "premium index",
+            self._ask(wire.public("/fapi/v1/premiumIndex", {"symbol": symbol}), "premium index"),
+        )
+        return Quote(
+            symbol=symbol,
+            bid=top.bid,
+            ask=top.ask,
+            last=(top.bid + top.ask) / 2,
+            mark=premium.decimal("markPrice"),
+            time=top.time,
+        )
+
+    # Orders -------------------------------------------------------------------------------------
+
+    def fetch_open_orders(self, symbol: str) -> tuple[Order, ...]:
+        rows = self._ask(wire.query("/fapi/v1/openOrders", {"symbol": symbol}, weight=1), "orders")
+        return tuple(self.see(replies.read_order(row)) for row in objects("orders", rows))
+
+    def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
+        """Look an order up, in any state.
+
+        Errors: Retryable while it may still arrive. An order that ended without a fill is
+        forgotten there after seven days; it is then None.
+        """
+        asked = self.first_ask()
+        found = self._look_up(symbol, {"origClientOrderId": client_order_id})
+        if found is not None:
+            return found
+        if asked <= self._valid_until.get(client_order_id, asked) + 60_000:
+            for order in (*self.fetch_open_orders(symbol), *self._past(symbol, asked)):
+                if order.client_order_id == client_order_id:
+                    return order
+        self.absent(client_order_id, asked)
+        return None
+
+    def _look_up(self, symbol: str, which: dict[str, object]) -> Order | None:
+        call = wire.query("/fapi/v1/order", {"symbol": symbol, **which}, weight=1)
+        try:
+            row = self._ask(call, "order")
+        except Rejected as error:
+            if error.reason is RejectReason.NOT_FOUND:
+                return None
+            raise
+        return self.see(replies.read_order(Fields("order", row)))
+
+    def _past(self, symbol: str, asked: int) -> list[Order]:
+        """Give the orders of the last hour, whatever became of them."""
+        params = {"symbol": symbol, "startTime": asked - 3_600_000, "limit": wire.PAGE}
+        rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
+        return [self.see(replies.read_order(row)) for row in objects("all orders", rows)]
+
+    # Account ------------------------------------------------------------------------------------
+
+    def fetch_fills(self, symbol: str, since: datetime | None) -> tuple[Fill, ...]:
+        now = self.session.now_ms()
+
+        def fetch(start: int, end: int) -> list[Fields]:
+            params = {"symbol": symbol, "startTime": start, "endTime": end, "limit": wire.PAGE}
+            rows = self._ask(wire.query("/fapi/v1/userTrades", params, weight=5), "trades")
+            return list(objects("trades", rows))
+
+        rows = self._spans(fetch, self._oldest(since, now), now)
+        unique = {row.text("id"): row for row in rows}
+        self._learn_names(symbol, {row.text("orderId") for row in unique.values()})
+        fills = [
+            replies.read_fill(
+                row, self.name_of(row.text("orderId")) or f"venue:{row.text('orderId')}"
+            )
+            for row in unique.values()
+        ]
+        return tuple(sorted(fills, key=lambda fill: (fill.time, int(fill.trade_id))))
+
+    def _oldest(self, since: datetime | None, now: int) -> int:
+        """Give where to begin; without any word on it a year back, further than any history."""
+        return self.floor_ms(since) or now - 365 * 24 * 3_600_000
+
+    def _spans(
+        self, fetch: Callable[[int, int], list[Fields]], start: int, now: int
+    ) -> list[Fields]:
+        """Read a span of any length in pieces that the exchange answers."""
+        rows: list[Fields] = []
+        end = now + 60_000  # what is stamped a moment ahead belongs to it
+        while start <= end:
+            last = min(end, start + wire.HISTORY_WINDOW_MS)
+            rows += read_window(fetch, start, last, wire.PAGE)
+            start = last + 1
+        return rows
+
+    def _learn_names(self, symbol: str, venue_ids: set[str]) -> None:
+        """Learn the client ids of orders that trades name, a page at a time."""
+        unknown = sorted(int(v) for v in venue_ids if self.name_of(v) is None)
+        if len(unknown) > 3:
+            params = {"symbol": symbol, "orderId": unknown[0], "limit": wire.PAGE}
+            rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
+            for row in objects("all orders", rows):
+                self.see(replies.read_order(row))
+        for venue_id in unknown:
+            if self.name_of(str(venue_id)) is None:
+                self._look_up(symbol, {"orderId": venue_id})
+
+    def fetch_funding(self, symbol: str, since: datetime | None) -> tuple[FundingPayment, ...]:
+        now = self.session.now_ms()
+
+        def fetch(start: int, end: int) -> list[Fields]:
+            params = {
+                "symbol": symbol,
+                "incomeType": "FUNDING_FEE",
+                "startTime": start,
+                "endTime": end,
+                "limit": wire.PAGE,
+            }
+            rows = self._ask(wire.query("/fapi/v1/income", params, weight=30), "income")
+            return list(objects("income", rows))
+
+        start = self._oldest(since, now)
+        rows = [
+            row
+            for row in self._spans(fetch, start, now)
+            if row.text("incomeType") == "FUNDING_FEE" and row.text("symbol") == symbol
+        ]
+        if not rows:
+            return ()
+        rates = self._rates(symbol, min(row.integer("time") for row in rows))
+        unique = {
+            row.integer("time"): replies.read_funding(row, _rate_at(rates, row.integer("time")))
+            for row in rows
+        }
+        return tuple(unique[stamp] for stamp in sorted(unique))
+
+    def _rates(self, symbol: str, start_ms: int) -> list[tuple[int, Decimal]]:
+        """Fetch the rates paid since a time; they are for display, so none is no error."""
+        params = {"symbol": symbol, "startTime": start_ms - FUNDING_SLACK_MS, "limit": wire.PAGE}
+        try:
+            rows = self._ask(wire.public("/fapi/v1/fundingRate", params), "rates")
+            return sorted(
+                (row.integer("fundingTime"), row.decimal("fundingRate"))
+                for row in objects("rates", rows)
+            )
+        except (Rejected, WireError):
+            return []
+
+    def fetch_position(self, symbol: str) -> Position:
+        call = wire.query("/fapi/v2/positionRisk", {"symbol": symbol}, weight=5)
+        return replies.read_position(symbol, self._ask(call, "positions"))
+
+    def fetch_balance(self) -> Balance:
+        if self._quote_asset is None:
+            self._quote_asset = self._market(self.symbol).text("quoteAsset")
+        rows = self._ask(wire.query("/fapi/v2/balance", weight=5), "balances")
+        return replies.read_balance(self._quote_asset, rows)
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def _check_request(self, request: OrderRequest) -> None:
+        wire.order_params(request)
+
+    def _send_batch(self, batch: Sequence[OrderRequest]) -> Sequence[Order | ExchangeError]:
+        if len(batch) == 1:
+            row = self._ask(wire.place_one(batch[0]), "order")
+            return [replies.read_order(Fields("order", row))]
+        return self._batch(wire.place_many(batch), len(batch))
+
+    def _batch(self, call: Call, count: int) -> list[Order | ExchangeError]:
+        items = list(objects("batch", self._ask(call, "batch")))
+        if len(items) != count:
+            raise WireError(f"batch: was {len(items)} results, expected {count}")
+        return [
+            wire.item_error(item) if replies.is_error(item) else replies.read_order(item)
+            for item in items
+        ]
+
+    def cancel_orders(self, orders: Sequence[Order]) -> tuple[Order | ExchangeError, ...]:
+        outcomes: list[Order | ExchangeError] = []
+        stopped: ExchangeError | None = None
+        for batch in batches(orders, wire.MAX_CANCEL_BATCH):
+            if stopped is None:
+                results = self._cancel_batch(batch)
+                stopped = next((o for o in results if is_stop(o)), None)
+            else:
+                results = [self.session.not_sent(stopped)] * len(batch)
+            outcomes += [
+                self.cancelled(order, result) for order, result in zip(batch, results, strict=True)
+            ]
+        return tuple(outcomes)
+
+    def _cancel_batch(self, batch: Sequence[Order]) -> Sequence[Order | ExchangeError]:
+        try:
+            if len(batch) == 1:
+                row = self._ask(wire.cancel_one(batch[0]), "cancel")
+                return [replies.read_order(Fields("cancel", row))]
+            return self._batch(wire.cancel_many(batch[0].symbol, batch), len(batch))
+        except ExchangeError as error:
+            return [error] * len(batch)
+
+
+def _rate_at(rates: Sequence[tuple[int, Decimal]], stamp: int) -> Decimal:
+    """Find the rate in force at a payment; 0 when it is not told."""
+    before = [rate for at, rate in rates if at <= stamp + 1000]
+    return before[-1] if before else ZERO

@@ -1,0 +1,262 @@
+"""What the real exchanges have in common: batches, ids seen, and when an absence is a proof.
+
+`BackpackClient` and `AsterClient` are `ExchangeClient`s over these parts. Used by the engine
+thread; `name_of` may be called from the feed's. Rules it keeps:
+
+- Each request has an outcome of its own. After an answer that says to stop (no access, too many
+  requests, silence) the rest of a list is not sent.
+- **An order counts as never arrived** only when the exchange shows it neither resting nor in its
+  history nor by a fill, asked after the request's own validity had ended on the exchange's clock.
+  A request of an earlier process was signed before this one asked for the time.
+- Fills and payments are complete: page by page to the end, each once, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeGuard, TypeVar
+
+from core.errors import (
+    AuthError,
+    ConfigError,
+    ExchangeError,
+    OutcomeUnknown,
+    Rejected,
+    RejectReason,
+    Retryable,
+)
+from core.model import Order, OrderRequest, OrderStatus
+from exchanges.transport import RestSession
+from exchanges.wire import WINDOW_MS, WireError, batches, from_ms, to_ms
+
+SETTLE_MS = 2000
+"""How much later than the last possible arrival an order must be visible: histories lag."""
+
+MAX_NAMES = 100_000
+MAX_PAGES = 50
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a config wants of the account. `leverage` None: as the account has it.
+
+    `may_change`: what concerns our symbol alone may be set; `allow_account_changes`: also what
+    concerns the whole account. A check changes nothing.
+    """
+
+    leverage: Decimal | None = None
+    may_change: bool = True
+    allow_account_changes: bool = False
+
+
+class RestClient:
+    """The common half of a client for one symbol of one account."""
+
+    name = ""
+    batch_size = 1
+
+    def __init__(
+        self, session: RestSession, *, symbol: str, terms: Terms, history_from: datetime | None
+    ) -> None:
+        """`history_from`: nothing on the exchange is older than this and ours (None: unknown)."""
+        self.session = session
+        self.symbol = symbol
+        self.terms = terms
+        self._history_from = history_from
+        self._names: dict[str, str] = {}  # client id by the exchange's own
+        self._venue_ids: dict[str, str] = {}  # and back
+        self._valid_until: dict[str, int] = {}  # ms on the exchange's clock, of requests sent
+        self._first_ask: int | None = None
+
+    def close(self) -> None:
+        self.session.close()
+
+    def name_of(self, venue_order_id: str) -> str | None:
+        """Tell the client id of an order that was seen before."""
+        return self._names.get(venue_order_id)
+
+    def see(self, order: Order) -> Order:
+        """Remember an order's two names."""
+        venue_id = order.venue_order_id
+        if venue_id is not None and self._names.get(venue_id) != order.client_order_id:
+            if len(self._names) >= MAX_NAMES:
+                old = next(iter(self._names))
+                self._venue_ids.pop(self._names.pop(old), None)
+            self._names[venue_id] = order.client_order_id
+            self._venue_ids[order.client_order_id] = venue_id
+        return order
+
+    def floor_ms(self, since: datetime | None) -> int:
+        """Give the time from which to ask; what is older than our ledger is not ours."""
+        moments = [m for m in (since, self._history_from) if m is not None]
+        return to_ms(max(moments)) if moments else 0
+
+    # Placing ------------------------------------------------------------------------------------
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> tuple[Order | ExchangeError, ...]:
+        outcomes: dict[str, Order | ExchangeError] = {}
+        sendable: list[OrderRequest] = []
+        for request in requests:
+            try:
+                self._check_request(request)
+            except Rejected as error:
+                outcomes[request.client_order_id] = error
+            else:
+                sendable.append(request)
+        stopped: ExchangeError | None = None
+        for batch in batches(sendable, self.batch_size):
+            if stopped is None:
+                results = self._place_batch(batch)
+                stopped = next((o for o in results if is_stop(o)), None)
+            else:
+                results = [self.session.not_sent(stopped)] * len(batch)
+            for request, result in zip(batch, results, strict=True):
+                outcomes[request.client_order_id] = self._placed(request, result)
+        return tuple(outcomes[request.client_order_id] for request in requests)
+
+    def _check_request(self, request: OrderRequest) -> None:
+        """Refuse what cannot be written down. Errors: Rejected."""
+        raise NotImplementedError
+
+    def _send_batch(self, batch: Sequence[OrderRequest]) -> Sequence[Order | ExchangeError]:
+        """Send one batch. Errors: ExchangeError for all of it; WireError: an unreadable answer."""
+        raise NotImplementedError
+
+    def _place_batch(self, batch: Sequence[OrderRequest]) -> Sequence[Order | ExchangeError]:
+        try:
+            now = self.session.now_ms()
+        except ExchangeError as error:
+            return [error] * len(batch)
+        for request in batch:
+            self._valid_until[request.client_order_id] = now + 2 * WINDOW_MS
+        try:
+            return self._send_batch(batch)
+        except WireError as error:
+            return [OutcomeUnknown(str(error))] * len(batch)
+        except ExchangeError as error:
+            return [error] * len(batch)
+        finally:
+            # It was signed before now, whatever it waited for.
+            until = self.session.server.now_ms() + WINDOW_MS
+            for request in batch:
+                self._valid_until[request.client_order_id] = until
+
+    def _placed(
+        self, request: OrderRequest, result: Order | ExchangeError
+    ) -> Order | ExchangeError:
+        """Take one result for its request: an order that ended at once may be a refusal."""
+        client_id = request.client_order_id
+        if isinstance(result, OutcomeUnknown):
+            return result
+        if isinstance(result, ExchangeError):
+            if not (isinstance(result, Rejected) and result.reason is RejectReason.DUPLICATE_ID):
+                self._valid_until.pop(client_id, None)
+            return result
+        if result.client_order_id not in (client_id, f"venue:{result.venue_order_id}"):
+            return OutcomeUnknown(
+                f"the answer for order {client_id} is about {result.client_order_id}"
+            )
+        order = self.see(replace(result, client_order_id=client_id))
+        self._valid_until.pop(client_id, None)
+        if order.status.is_terminal and order.filled_qty == 0:
+            if order.status is OrderStatus.REJECTED:
+                return Rejected(RejectReason.OTHER, order.reason or "the order was rejected")
+            if request.post_only:
+                words = order.reason or order.status.value
+                return Rejected(RejectReason.POST_ONLY, f"it would have taken: {words}")
+        return order
+
+    # Absence ------------------------------------------------------------------------------------
+
+    def absent(self, client_order_id: str, asked_ms: int) -> None:
+        """Take it that the exchange showed no such order when asked at `asked_ms`.
+
+        Errors: Retryable when that proves nothing yet.
+        """
+        if self._first_ask is None:
+            self._first_ask = asked_ms
+        valid = self._valid_until.get(client_order_id, self._first_ask + WINDOW_MS)
+        left = valid + SETTLE_MS - asked_ms
+        if left >= 0:
+            raise Retryable(
+                f"order {client_order_id} is not there, but may still arrive", left / 1000 + 0.05
+            )
+        self._valid_until.pop(client_order_id, None)
+
+    def first_ask(self) -> int:
+        """Give the exchange's time, and remember the first one ever asked."""
+        now = self.session.now_ms()
+        if self._first_ask is None:
+            self._first_ask = now
+        return now
+
+    # Cancelling ---------------------------------------------------------------------------------
+
+    def cancelled(self, order: Order, result: Order | ExchangeError) -> Order | ExchangeError:
+        """Take a cancel's answer: an order that still rests after it is to be looked up."""
+        if isinstance(result, WireError):
+            return OutcomeUnknown(str(result))
+        if isinstance(result, ExchangeError):
+            return result
+        if not result.status.is_terminal:
+            return OutcomeUnknown(f"the cancel of {order.client_order_id} is not carried out yet")
+        return self.see(replace(result, client_order_id=order.client_order_id))
+
+
+def is_stop(outcome: Order | ExchangeError) -> TypeGuard[ExchangeError]:
+    """Tell whether nothing more should be sent after this."""
+    return isinstance(outcome, (AuthError, Retryable, OutcomeUnknown))
+
+
+def read_pages(
+    fetch: Callable[[int], Sequence[Row]],
+    size: int,
+    is_enough: Callable[[Sequence[Row]], bool] | None = None,
+) -> list[Row]:
+    """Fetch pages by offset to the end, or to the first page that `is_enough`.
+
+    Errors: Retryable when there is no end within a sane number of pages: nothing is then proved.
+    """
+    found: list[Row] = []
+    for page in range(MAX_PAGES):
+        rows = fetch(page * size)
+        found.extend(rows)
+        if len(rows) < size or (is_enough is not None and is_enough(rows)):
+            return found
+    raise Retryable(f"more than {MAX_PAGES * size} rows: the list could not be read whole", 30.0)
+
+
+def has_passed(times: Sequence[datetime], moment: datetime) -> bool:
+    """Tell whether a page, newest first, has gone beyond a moment; one in another order has not."""
+    return bool(times) and times[0] >= times[-1] and times[-1] < moment
+
+
+def read_window(
+    fetch: Callable[[int, int], Sequence[Row]], start_ms: int, end_ms: int, size: int
+) -> list[Row]:
+    """Fetch all rows of a span of time; a full page is cut in two, whichever end it showed.
+
+    Errors: WireError when one millisecond alone fills a page.
+    """
+    rows = list(fetch(start_ms, end_ms))
+    if len(rows) < size:
+        return rows
+    if start_ms >= end_ms:
+        raise WireError(f"a page of {size} rows within one millisecond, at {from_ms(start_ms)}")
+    middle = (start_ms + end_ms) // 2
+    return [
+        *read_window(fetch, start_ms, middle, size),
+        *read_window(fetch, middle + 1, end_ms, size),
+    ]
+
+
+def unknown_symbol(exchange: str, symbol: str, hint: str = "") -> ConfigError:
+    """Say that a symbol is not traded there."""
+    return ConfigError(
+        f"strategy_config.symbol: was {symbol!r}, expected a perpetual that {exchange} trades{hint}"
+    )
