@@ -76,6 +76,10 @@ class RestClient:
     def close(self) -> None:
         self.session.close()
 
+    def account_words(self) -> tuple[str, ...]:
+        """Say how the account stands, for a reader. Errors: ExchangeError."""
+        raise NotImplementedError
+
     def name_of(self, venue_order_id: str) -> str | None:
         """Tell the client id of an order that was seen before."""
         return self._names.get(venue_order_id)

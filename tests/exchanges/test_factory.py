@@ -130,7 +130,7 @@ def test_through_is_a_choice_of_the_caller(tmp_path: Path) -> None:
 
 
 def test_live_keys_that_are_none_are_refused_in_words(tmp_path: Path) -> None:
-    """A live config goes to the real client, which names a key that is none and does not show it."""
+    """A live config goes to the real client, which names a key that is none."""
     with pytest.raises(ConfigError, match=r"exchange_config.api_key: is no Backpack key"):
         create_exchange(config(mode="live"), MemoryPaperStore(), TurnedClock(), root=tmp_path)
 
