@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import Place, place_of
-from cli.bot_wiring import InstanceIds, SystemClock, engine_settings
+from cli.bot_wiring import SystemClock, client_ids, engine_settings
 from cli.first_grid import preflight_of, refuse
 from cli.preflight_words import Line, document, lines
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
@@ -36,6 +36,7 @@ from exchanges.paper_memory import MemoryPaperStore
 from strategies.grid_math import plain
 
 if TYPE_CHECKING:
+    from cli.live_check import LiveWords
     from core.config import InstanceConfig
     from core.config_load import LoadedConfig
     from core.ports import ExchangeClient
@@ -117,15 +118,20 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
     """Ask the exchange and judge the grid. Errors: ConfigError with every reason; ExchangeError."""
     config, clock = loaded.config, SystemClock()
     settings = engine_settings(config, clock.now())
-    client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
+    client, live = _open(config, clock, place)
     try:
+        if live is not None:
+            for line in live.credentials():
+                report.say(*line)
         instrument = client.fetch_instrument(config.symbol)
         found = preflight_of(client, settings, instrument)
         words = "{exchange} answers; {symbol} is at {price}"
         price = plain(found.price)
         report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))
-        if not config.is_paper:
+        if live is not None:
             report.say("account", _account_words(client, config))
+            for line in live.account(instrument):
+                report.say(*line)
     finally:
         client.close()
     report.preflight = document(found, instrument)
@@ -134,9 +140,21 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
     refuse(found)
 
 
+def _open(
+    config: InstanceConfig, clock: SystemClock, place: Place
+) -> tuple[ExchangeClient, LiveWords | None]:
+    """Open the exchange so that a check changes nothing there. Errors: ConfigError."""
+    if config.exchange.mode == "live":
+        from cli.live_check import open_for_check
+
+        return open_for_check(config, place.root)
+    client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
+    return client, None
+
+
 def _account_words(client: ExchangeClient, config: InstanceConfig) -> str:
     """Name a live account, without its key, and count what rests on it already (CONTRACT 3)."""
-    owns = InstanceIds(config.instance_id).owns
+    owns = client_ids(config).owns
     orders = client.fetch_open_orders(config.symbol)
     own = sum(owns(order.client_order_id) for order in orders)
     words = "{account}: {own} open orders of this instance, {foreign} of others"

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.errors import ConfigError
 from strategies.settings import EngineSettings, GridRequest
 
 if TYPE_CHECKING:

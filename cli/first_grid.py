@@ -64,7 +64,9 @@ def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
         return
     config, clock = loaded.config, SystemClock()
     settings = engine_settings(config, clock.now())
-    client, _ = create_exchange(config, MemoryPaperStore(), clock, root=place.root)
+    client, _ = create_exchange(
+        config, MemoryPaperStore(), clock, root=place.root, may_change=False
+    )
     try:
         instrument = client.fetch_instrument(config.symbol)
         found = preflight_of(client, settings, instrument)

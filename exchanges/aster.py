@@ -30,8 +30,9 @@ from exchanges import aster_wire as wire
 from exchanges.budget import Budget
 from exchanges.rest_client import RestClient, Terms, is_stop, read_window, unknown_symbol
 from exchanges.transport import RestSession, Venue
-from exchanges.wire import Call, Fields, WireError, batches, load_json, objects
+from exchanges.wire import Call, Fields, WireError, batches, from_ms, load_json, objects
 
+RECENT_MS = 3_600_000
 FUNDING_SLACK_MS = 3_600_000
 """A payment's stamp may lie a little after its rate's: the rates are asked for from before."""
 
@@ -195,22 +196,16 @@ class AsterClient(RestClient):
         rows = self._ask(wire.query("/fapi/v1/openOrders", {"symbol": symbol}, weight=1), "orders")
         return tuple(self.see(replies.read_order(row)) for row in objects("orders", rows))
 
-    def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
-        """Look an order up, in any state.
+    def _can_exist(self, client_order_id: str) -> bool:
+        return bool(client_order_id)
 
-        Errors: Retryable while it may still arrive. An order that ended without a fill is
-        forgotten there after seven days; it is then None.
-        """
-        asked = self.first_ask()
-        found = self._look_up(symbol, {"origClientOrderId": client_order_id})
-        if found is not None:
-            return found
-        if asked <= self._valid_until.get(client_order_id, asked) + 60_000:
-            for order in (*self.fetch_open_orders(symbol), *self._past(symbol, asked)):
-                if order.client_order_id == client_order_id:
-                    return order
-        self.absent(client_order_id, asked)
-        return None
+    def _search(self, symbol: str, client_order_id: str) -> Order | None:
+        """Ask for the order itself. One that ended without a fill is forgotten after 7 days."""
+        return self._look_up(symbol, {"origClientOrderId": client_order_id})
+
+    def _filled_since(self, symbol: str, since_ms: int) -> frozenset[str]:
+        del symbol, since_ms  # trades name no client id: whoever has one is known by its order
+        return frozenset()
 
     def _look_up(self, symbol: str, which: dict[str, object]) -> Order | None:
         call = wire.query("/fapi/v1/order", {"symbol": symbol, **which}, weight=1)
@@ -222,11 +217,12 @@ class AsterClient(RestClient):
             raise
         return self.see(replies.read_order(Fields("order", row)))
 
-    def _past(self, symbol: str, asked: int) -> list[Order]:
-        """Give the orders of the last hour, whatever became of them."""
-        params = {"symbol": symbol, "startTime": asked - 3_600_000, "limit": wire.PAGE}
+    def _recent(self, symbol: str, now_ms: int) -> tuple[Sequence[Order], datetime]:
+        start = now_ms - RECENT_MS
+        params = {"symbol": symbol, "startTime": start, "limit": wire.PAGE}
         rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
-        return [self.see(replies.read_order(row)) for row in objects("all orders", rows)]
+        orders = [replies.read_order(row) for row in objects("all orders", rows)]
+        return orders, from_ms(start if len(orders) < wire.PAGE else now_ms)
 
     # Account ------------------------------------------------------------------------------------
 
@@ -349,6 +345,7 @@ class AsterClient(RestClient):
         ]
 
     def cancel_orders(self, orders: Sequence[Order]) -> tuple[Order | ExchangeError, ...]:
+        self._sweep = None
         outcomes: list[Order | ExchangeError] = []
         stopped: ExchangeError | None = None
         for batch in batches(orders, wire.MAX_CANCEL_BATCH):

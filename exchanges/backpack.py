@@ -149,58 +149,40 @@ class BackpackClient(RestClient):
         rows = objects("orders", load_json(self.session.send(call), "orders"))
         return tuple(self.see(replies.read_order(row)) for row in rows)
 
-    def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
-        """Look an order up: resting, then history, then fills.
+    def _can_exist(self, client_order_id: str) -> bool:
+        return client_order_id.isascii() and client_order_id.isdigit()  # it knows numbers only
 
-        Errors: Retryable while it may still arrive or its history is not written yet.
-        """
-        if not (client_order_id.isascii() and client_order_id.isdigit()):
-            return None  # Backpack knows numbers only
-        asked = self.first_ask()
-        found = self._resting(symbol, client_order_id)
-        if found is None:
-            found = self._ended(symbol, client_order_id)
-        if found is not None:
-            return self.see(found)
-        if any(
-            fill.client_order_id == client_order_id
-            for fill in self._fills(symbol, asked - 3_600_000)
-        ):
-            raise Retryable(f"order {client_order_id} has fills, but is in no history yet")
-        self.absent(client_order_id, asked)
-        return None
+    def _recent(self, symbol: str, now_ms: int) -> tuple[Sequence[Order], datetime]:
+        rows = self._history(symbol, 0)
+        if len(rows) < wire.PAGE:
+            return rows, from_ms(0)
+        times = [row.created_at for row in rows]
+        return rows, times[-1] if times[0] >= times[-1] else from_ms(now_ms)
 
-    def _resting(self, symbol: str, client_order_id: str) -> Order | None:
-        params = {"symbol": symbol, "clientId": int(client_order_id)}
-        try:
-            text = self.session.send(wire.query("/api/v1/order", "orderQuery", params))
-        except Rejected as error:
-            if error.reason is RejectReason.NOT_FOUND:
-                return None
-            raise
-        return replies.read_order(Fields("order", load_json(text, "order")))
+    def _history(self, symbol: str, offset: int, venue_id: str | None = None) -> list[Order]:
+        params = _page(symbol, offset, "Desc")
+        if venue_id is not None:
+            params["orderId"] = venue_id
+        call = wire.query("/wapi/v1/history/orders", "orderHistoryQueryAll", params)
+        rows = objects("order history", load_json(self.session.send(call), "order history"))
+        return [replies.read_order(row) for row in rows]
 
-    def _ended(self, symbol: str, client_order_id: str) -> Order | None:
+    def _search(self, symbol: str, client_order_id: str) -> Order | None:
         """Search the history, newest first: at once by the exchange's id where it is known."""
         known = self._venue_ids.get(client_order_id)
         sent_ms = self._valid_until.get(client_order_id, self.floor_ms(None))
         oldest = from_ms(sent_ms) - timedelta(minutes=1)
-
-        def fetch(offset: int) -> list[Order]:
-            params = _page(symbol, offset, "Desc")
-            if known is not None:
-                params["orderId"] = known
-            call = wire.query("/wapi/v1/history/orders", "orderHistoryQueryAll", params)
-            rows = objects("order history", load_json(self.session.send(call), "order history"))
-            return [replies.read_order(row) for row in rows]
 
         def is_enough(rows: Sequence[Order]) -> bool:
             return any(row.client_order_id == client_order_id for row in rows) or has_passed(
                 [row.created_at for row in rows], oldest
             )
 
-        rows = read_pages(fetch, wire.PAGE, is_enough)
+        rows = read_pages(lambda at: self._history(symbol, at, known), wire.PAGE, is_enough)
         return next((row for row in rows if row.client_order_id == client_order_id), None)
+
+    def _filled_since(self, symbol: str, since_ms: int) -> frozenset[str]:
+        return frozenset(fill.client_order_id for fill in self._fills(symbol, since_ms))
 
     # Account ------------------------------------------------------------------------------------
 
@@ -276,6 +258,7 @@ class BackpackClient(RestClient):
         return outcomes
 
     def cancel_orders(self, orders: Sequence[Order]) -> tuple[Order | ExchangeError, ...]:
+        self._sweep = None
         results = self.session.send_many([wire.cancel_one(order) for order in orders])
         outcomes = []
         for order, result in zip(orders, results, strict=True):

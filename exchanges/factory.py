@@ -36,17 +36,21 @@ def create_exchange(
     *,
     root: Path | None = None,
     history_from: datetime | None = None,
+    may_change: bool = True,
 ) -> tuple[ExchangeClient, Feed]:
     """Build the client and the feed of an instance.
 
     `root` resolves a relative candle file and holds the live request budget (None: the current
-    directory). `history_from`: nothing on a live exchange is older than this and ours. Errors:
-    ConfigError for keys that are none and for a price file that cannot be read; StoreError.
+    directory). `history_from`: nothing on a live exchange is older than this and ours. Unless
+    `may_change` nothing of a live account is set. Errors: ConfigError for keys that are none and
+    for a price file that cannot be read; StoreError.
     """
     if config.exchange.mode == "live":
         from exchanges.live import create_live
 
-        live = create_live(config, root=root or Path(), history_from=history_from)
+        live = create_live(
+            config, root=root or Path(), history_from=history_from, may_change=may_change
+        )
         return live.client, live.feed
     exchange = create_paper(config, paper_store, clock, root=root)
     return exchange, exchange

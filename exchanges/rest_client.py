@@ -35,6 +35,12 @@ from exchanges.wire import WINDOW_MS, WireError, batches, from_ms, to_ms
 SETTLE_MS = 2000
 """How much later than the last possible arrival an order must be visible: histories lag."""
 
+SWEEP_MS = 900
+"""How long one look at all recent orders serves look-ups: twenty in a row cost three requests."""
+
+SENT_SLACK_MS = 60_000
+"""How much earlier than the end of its validity a request was sent, at most."""
+
 MAX_NAMES = 100_000
 MAX_PAGES = 50
 
@@ -52,6 +58,20 @@ class Terms:
     leverage: Decimal | None = None
     may_change: bool = True
     allow_account_changes: bool = False
+
+
+@dataclass(slots=True)
+class Sweep:
+    """All orders that rest or are recent, asked for at `asked_ms` on the exchange's clock.
+
+    `complete_from`: every order made since then is in it. `filled`: client ids that have fills in
+    the last hour; None: not asked yet.
+    """
+
+    asked_ms: int
+    complete_from: datetime
+    orders: dict[str, Order]
+    filled: frozenset[str] | None = None
 
 
 class RestClient:
@@ -72,6 +92,7 @@ class RestClient:
         self._venue_ids: dict[str, str] = {}  # and back
         self._valid_until: dict[str, int] = {}  # ms on the exchange's clock, of requests sent
         self._first_ask: int | None = None
+        self._sweep: Sweep | None = None
 
     def close(self) -> None:
         self.session.close()
@@ -103,6 +124,7 @@ class RestClient:
     # Placing ------------------------------------------------------------------------------------
 
     def place_orders(self, requests: Sequence[OrderRequest]) -> tuple[Order | ExchangeError, ...]:
+        self._sweep = None
         outcomes: dict[str, Order | ExchangeError] = {}
         sendable: list[OrderRequest] = []
         for request in requests:
@@ -175,15 +197,69 @@ class RestClient:
                 return Rejected(RejectReason.POST_ONLY, f"it would have taken: {words}")
         return order
 
-    # Absence ------------------------------------------------------------------------------------
+    # Looking up ---------------------------------------------------------------------------------
 
-    def absent(self, client_order_id: str, asked_ms: int) -> None:
+    def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
+        """Look an order up among all recent ones, then by itself, as deep as the history goes.
+
+        Errors: Retryable while it may still arrive, or its fills are there and it is not.
+        """
+        if not self._can_exist(client_order_id):
+            return None
+        sweep = self._swept(symbol)
+        found, asked = sweep.orders.get(client_order_id), sweep.asked_ms
+        sent_ms = self._valid_until.get(client_order_id)
+        if found is None and (
+            sent_ms is None or from_ms(sent_ms - SENT_SLACK_MS) < sweep.complete_from
+        ):
+            asked = self.session.now_ms()
+            found = self._search(symbol, client_order_id)
+        if found is not None:
+            return self.see(found)
+        if sweep.filled is None:
+            sweep.filled = self._filled_since(symbol, sweep.asked_ms - 3_600_000)
+        if client_order_id in sweep.filled:
+            raise Retryable(f"order {client_order_id} has fills, but is in no history yet")
+        self._absent(client_order_id, asked)
+        return None
+
+    def _swept(self, symbol: str) -> Sweep:
+        """Give a look at all recent orders that is at most a moment old."""
+        now = self.session.now_ms()
+        if self._first_ask is None:
+            self._first_ask = now
+        if self._sweep is None or now - self._sweep.asked_ms > SWEEP_MS:
+            resting = self.fetch_open_orders(symbol)  # first: what ends meanwhile is in the past
+            past, complete_from = self._recent(symbol, now)
+            orders = {order.client_order_id: self.see(order) for order in (*resting, *past)}
+            self._sweep = Sweep(asked_ms=now, complete_from=complete_from, orders=orders)
+        return self._sweep
+
+    def _can_exist(self, client_order_id: str) -> bool:
+        """Tell whether the exchange could know such an id."""
+        raise NotImplementedError
+
+    def _recent(self, symbol: str, now_ms: int) -> tuple[Sequence[Order], datetime]:
+        """Fetch one page of recent orders of any state, and since when they are complete."""
+        raise NotImplementedError
+
+    def _search(self, symbol: str, client_order_id: str) -> Order | None:
+        """Look for one order however old."""
+        raise NotImplementedError
+
+    def _filled_since(self, symbol: str, since_ms: int) -> frozenset[str]:
+        """Name the orders that have fills since then."""
+        raise NotImplementedError
+
+    def fetch_open_orders(self, symbol: str) -> tuple[Order, ...]:
+        raise NotImplementedError
+
+    def _absent(self, client_order_id: str, asked_ms: int) -> None:
         """Take it that the exchange showed no such order when asked at `asked_ms`.
 
         Errors: Retryable when that proves nothing yet.
         """
-        if self._first_ask is None:
-            self._first_ask = asked_ms
+        assert self._first_ask is not None
         valid = self._valid_until.get(client_order_id, self._first_ask + WINDOW_MS)
         left = valid + SETTLE_MS - asked_ms
         if left >= 0:
@@ -191,13 +267,6 @@ class RestClient:
                 f"order {client_order_id} is not there, but may still arrive", left / 1000 + 0.05
             )
         self._valid_until.pop(client_order_id, None)
-
-    def first_ask(self) -> int:
-        """Give the exchange's time, and remember the first one ever asked."""
-        now = self.session.now_ms()
-        if self._first_ask is None:
-            self._first_ask = now
-        return now
 
     # Cancelling ---------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from exchanges.live import Live, create_live
 
 SYMBOLS = {"backpack": "SOL_USDC_PERP", "aster": "SOLUSDT"}
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 90.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,9 +50,7 @@ class World:
             ("GET", "/api/v1/time"): Answer(text=str(SERVER_MS)),
             ("GET", "/api/v1/market"): Answer(text=wire_text("backpack", "market")),
             ("GET", "/api/v1/account"): Answer(text=wire_text("backpack", "account")),
-            ("GET", "/api/v1/order"): Answer(
-                status=404, text=wire_text("backpack", "order_get_404")
-            ),
+            ("GET", "/api/v1/orders"): Answer(text="[]"),
             ("GET", "/wapi/v1/history/orders"): Answer(text="[]"),
             ("GET", "/wapi/v1/history/fills"): Answer(text="[]"),
             ("PATCH", "/api/v1/account"): Answer(text=""),
@@ -226,7 +224,7 @@ def test_the_history_is_left_where_it_is_too_old(
     client = world.client()
     with pytest.raises(Retryable, match="may still arrive"):
         client.fetch_order(SYMBOL, "77")
-    assert world.server.count("/wapi/v1/history/orders") == 1
+    assert world.server.count("/wapi/v1/history/orders") == 2
     client.session.server.set(SERVER_MS + 20_000, client.session.clock())
     assert client.fetch_order(SYMBOL, "77") is None
 
@@ -243,10 +241,46 @@ def test_fills_without_an_order_prove_that_it_came(world: World) -> None:
         client.fetch_order(SYMBOL, "77")
 
 
+def test_twenty_look_ups_cost_three_requests(world: World) -> None:
+    """A lost batch is looked for once, not order by order: the budget is for trading."""
+    world.answers["POST", "/api/v1/orders"] = Answer(status=503, text="")
+    client = world.client()
+    client.place_orders([request(str(i)) for i in range(1, 21)])
+    before = len(world.server.seen)
+    for i in range(1, 21):
+        with pytest.raises(Retryable, match="may still arrive"):
+            client.fetch_order(SYMBOL, str(i))
+    assert len(world.server.seen) - before == 3
+    resting = [
+        {**json.loads(wire_text("backpack", "order_get")), "clientId": i, "id": str(i)}
+        for i in range(1, 21)
+    ]
+    world.answers["GET", "/api/v1/orders"] = Answer(text=json.dumps(resting))
+    client.session.server.set(SERVER_MS + 1_000, client.session.clock())
+    found = [client.fetch_order(SYMBOL, str(i)) for i in range(1, 21)]
+    assert [order.venue_order_id for order in found if order] == [str(i) for i in range(1, 21)]
+
+
+def test_a_look_up_after_a_cancel_looks_anew(world: World) -> None:
+    """What was seen before our own request says nothing about it."""
+    resting = sample("order_get", clientId=7)
+    world.answers["GET", "/api/v1/orders"] = Answer(text=f"[{resting}]")
+    world.answers["DELETE", "/api/v1/order"] = Answer(status=404, text="{}")
+    client = world.client()
+    assert client.fetch_order(SYMBOL, "7") is not None
+    world.answers["GET", "/api/v1/orders"] = Answer(text="[]")
+    row = {**json.loads(wire_text("backpack", "order_history"))[0], "clientId": 7}
+    world.answers["GET", "/wapi/v1/history/orders"] = Answer(text=json.dumps([row]))
+    client.cancel_orders([order("7")])
+    found = client.fetch_order(SYMBOL, "7")
+    assert found is not None
+    assert found.status is OrderStatus.CANCELED
+
+
 def test_a_failed_look_up_is_no_absence(world: World) -> None:
     """An error of any step leaves everything open (I11)."""
     client = world.client()
-    for path in ("/api/v1/order", "/wapi/v1/history/orders", "/wapi/v1/history/fills"):
+    for path in ("/api/v1/orders", "/wapi/v1/history/orders", "/wapi/v1/history/fills"):
         before = world.answers["GET", path]
         world.answers["GET", path] = Answer(status=500, text="")
         with pytest.raises(Retryable):

@@ -1,0 +1,271 @@
+"""A live bot as a real process on the simulator, both exchanges: from its first order to its last.
+
+The client is the real one; only `base_url` and `ws_url` lead to this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "exchanges"))
+from simulated import ROOT, Simulator, simulator, wait_until
+
+pytestmark = pytest.mark.slow
+
+OPEN = ("NEW", "PARTIALLY_FILLED")
+
+
+class Desk:
+    """A root with one live config and its keys in `.env`."""
+
+    def __init__(self, sim: Simulator, root: Path) -> None:
+        self.sim = sim
+        self.root = root
+        for folder in ("config/active", "logs", "database"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        env = root / ".env"
+        env.write_text(f"LIVE_KEY={sim.api_key}\nLIVE_SECRET={sim.secret_key}\n")
+        env.chmod(0o600)
+
+    def config(self, instance_id: str = "live_01", **changes: Any) -> Path:
+        document = self.sim.document(instance_id, {"interval": 2, **changes})
+        document["exchange_config"] |= {"api_key": "${LIVE_KEY}", "secret_key": "${LIVE_SECRET}"}
+        path = self.root / "config" / "active" / f"{instance_id}.json"
+        path.write_text(json.dumps(document))
+        return path
+
+    def command(self, config: Path, *options: str) -> list[str]:
+        return [sys.executable, str(ROOT / "run.py"), "--config", str(config), *options]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "GRID_ROOT": str(self.root), "PYTHONPATH": str(ROOT)}
+
+    def run(self, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(config, *options),
+            env=self.environment,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
+    @contextmanager
+    def bot(self, config: Path) -> Iterator[Bot]:
+        log = self.root / f"out{len(list(self.root.glob('out*.log')))}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                self.command(config), env=self.environment, cwd=self.root, stdout=out, stderr=out
+            )
+        try:
+            yield Bot(process, log)
+        finally:
+            process.kill()
+            process.wait()
+
+    def resting(self) -> list[dict[str, Any]]:
+        return [order for order in self.sim.ledger()["orders"] if order["status"] in OPEN]
+
+
+class Bot:
+    """A running bot and its page."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+        wait_until(self._address, "it says where its page is")
+
+    def _address(self) -> bool:
+        text = self._log.read_text()
+        assert self.process.poll() is None, text
+        told = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        pages = [line["web"] for line in told if line["event"] == "started"]
+        self.url = pages[-1] if pages else ""
+        return bool(pages)
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=20) as answer:
+            return json.load(answer)
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture(params=["backpack", "aster"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    with simulator(request.param) as sim:
+        yield Desk(sim, tmp_path)
+
+
+def key_of(fill: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        fill["trade_id"],
+        fill["client_order_id"],
+        fill["side"],
+        Decimal(fill["price"]),
+        Decimal(fill["quantity"]),
+        Decimal(fill["fee"]),
+    )
+
+
+def is_equal(bot: Bot, desk: Desk) -> bool:
+    """Tell whether every fill and the position are the exchange's own."""
+    ours = {key_of(fill) for fill in bot.get("/api/fills?limit=100000")["fills"]}
+    ledger = desk.sim.ledger()
+    held = sum(Decimal(p["quantity"]) for p in ledger["positions"])
+    return ours == {key_of(fill) for fill in ledger["fills"]} and (
+        Decimal(bot.get("/api/status")["position"]) == held
+    )
+
+
+def test_from_the_first_order_to_the_last(desk: Desk) -> None:
+    """It seeds, fills, re-quotes and stops: every fill once, position exact, nothing rests."""
+    with desk.bot(desk.config()) as bot:
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        for price in (148.5, 147, 149, 151, 153.5, 152, 150):
+            desk.sim.price(price)
+            wait_until(lambda: is_equal(bot, desk), f"the ledgers agree at {price}")
+        desk.sim.control("funding", symbol=desk.sim.symbol, rate="0.0001")
+        wait_until(lambda: len(desk.resting()) == 20, "every level is quoted again")
+        levels = [(o["side"], o["price"]) for o in desk.resting()]
+        assert len(set(levels)) == len(levels)
+        assert bot.get("/health")["ready"]
+        assert len(bot.get("/api/fills?limit=1000")["fills"]) >= 8
+        assert bot.end(signal.SIGTERM) == 0
+    assert desk.resting() == []
+
+
+def test_a_killed_bot_takes_up_where_it_was(desk: Desk) -> None:
+    """Filled while it was dead: read by REST at the next start; then the finish step clears all."""
+    config = desk.config()
+    with desk.bot(config) as bot:
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        bot.end(signal.SIGKILL)
+    desk.sim.price(147.5)
+    with desk.bot(config) as bot:
+        wait_until(lambda: is_equal(bot, desk), "what was filled meanwhile is here")
+        wait_until(lambda: len(desk.resting()) >= 19, "it goes on")
+        bot.end(signal.SIGKILL)
+    assert desk.resting()
+    finished = desk.run(config, "--cancel-orders")
+    assert finished.returncode == 0, finished.stderr
+    assert desk.resting() == []
+
+
+def test_a_second_bot_on_the_account_and_symbol_is_refused(desk: Desk, tmp_path: Path) -> None:
+    """Whatever its root: exit 2, the holder named, and the first one's orders untouched."""
+    with desk.bot(desk.config()):
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        other = Desk(desk.sim, tmp_path / "other")
+        second = other.run(other.config("live_02"))
+        assert second.returncode == 2
+        assert "live_01" in second.stdout + second.stderr
+        assert len(desk.resting()) == 20
+
+
+def test_the_check_has_a_line_for_everything(desk: Desk) -> None:
+    """Keys, credentials, account, limits, orders, position; and nothing is placed or set."""
+    result = desk.run(desk.config(leverage=3), "--check")
+    assert result.returncode == 0, result.stderr
+    for name in ("keys", "credentials", "exchange", "account", "modes", "limits", "position"):
+        assert f"ok       {name}" in result.stdout
+    assert desk.sim.api_key not in result.stdout + result.stderr
+    assert desk.sim.ledger()["orders"] == []
+    assert {str(p["leverage"]) for p in desk.sim.ledger()["positions"]} <= {"10"}
+
+
+def test_refused_credentials_end_for_good(desk: Desk) -> None:
+    """Exit 4, which the supervisor does not retry; the key is in no line of it."""
+    if desk.sim.protocol == "backpack":
+        import base64
+
+        from nacl.signing import SigningKey
+
+        pair = (bytes(SigningKey(bytes(32)).verify_key), bytes(32))
+        key, secret = (base64.b64encode(part).decode() for part in pair)
+    else:
+        key, secret = "a" * 64, "b" * 64
+    (desk.root / ".env").write_text(f"LIVE_KEY={key}\nLIVE_SECRET={secret}\n")
+    for options in ((), ("--check",), ("--cancel-orders",)):
+        result = desk.run(desk.config(), *options)
+        assert result.returncode == 4, result.stdout + result.stderr
+        assert key not in result.stdout + result.stderr
+        assert secret not in result.stdout + result.stderr
+
+
+def test_a_wide_env_file_is_refused(desk: Desk) -> None:
+    """Others could read the keys: exit 2, with the command that mends it."""
+    (desk.root / ".env").chmod(0o644)
+    result = desk.run(desk.config())
+    assert result.returncode == 2
+    assert "chmod 600" in result.stderr
+
+
+def test_no_byte_of_a_key_is_left_behind(desk: Desk) -> None:
+    """Not in logs, database, arguments, environment of nobody else, pages, budget or crash."""
+    sim = desk.sim
+    with desk.bot(desk.config()) as bot:
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        sim.control("faults", http_500=0.5, seed=1)
+        sim.price(147.5)
+        wait_until(lambda: bot.get("/api/status")["fills"], "it goes on through errors")
+        sim.control("faults", http_500=0)
+        pages = [str(bot.get(p)) for p in ("/api/status", "/health/detailed", "/api/orders")]
+        arguments = Path(f"/proc/{bot.process.pid}/cmdline").read_text()
+        bot.end(signal.SIGTERM)
+    texts = [arguments, *pages]
+    for path in desk.root.rglob("*"):
+        if path.is_file() and path.name != ".env":
+            texts.append(path.read_bytes().decode("utf-8", "replace"))
+            texts.append(path.name)
+    for secret in (sim.secret_key, sim.api_key):
+        assert not [text[:80] for text in texts if secret in text]
+
+
+def test_a_storm(desk: Desk) -> None:
+    """Errors, time-outs on both sides, dropped streams, events twice and out of order, a SIGKILL.
+
+    Afterwards every fill is there once, the position is exact, one order a level, none above.
+    """
+    sim, config = desk.sim, desk.config()
+    sim.control(
+        "faults", http_500=0.05, http_429=0.01, timeout_before=0.01, timeout_after=0.02,
+        ws_drop=0.02, duplicate_event=0.1, reorder_event=0.1, partial_fill=0.5, seed=11,
+    )  # fmt: skip
+    prices = [150 + delta for delta in (-1.5, -3, -2, 0.5, 2.5, 1, -0.5, -2.5, 0, 1.5)]
+    with desk.bot(config) as bot:
+        wait_until(lambda: len(desk.resting()) >= 15, "the grid rests")
+        for price in prices[:5]:
+            sim.price(price)
+        bot.end(signal.SIGKILL)
+    with desk.bot(config) as bot:
+        for price in prices[5:]:
+            sim.price(price)
+            wait_until(lambda: bot.get("/api/status"), "it answers")
+        sim.control(
+            "faults", http_500=0, http_429=0, timeout_before=0, timeout_after=0, ws_drop=0,
+            duplicate_event=0, reorder_event=0, partial_fill=0,
+        )  # fmt: skip
+        wait_until(lambda: is_equal(bot, desk), "every fill once, position exact")
+        wait_until(lambda: len(desk.resting()) >= 18, "the grid is whole")
+        levels = [(o["side"], Decimal(o["price"])) for o in desk.resting()]
+        assert len(set(levels)) == len(levels)
+        held = sum(Decimal(p["quantity"]) for p in sim.ledger()["positions"])
+        assert abs(held) <= 6
+        assert bot.end(signal.SIGTERM) == 0
+    assert desk.resting() == []
