@@ -147,6 +147,12 @@ def _backtest(args: argparse.Namespace, root: Path, console: Console) -> int:
     return run(args, root)
 
 
+def _candles(args: argparse.Namespace, root: Path, console: Console) -> int:
+    from cli.candles import run
+
+    return run(args, root, console)
+
+
 _VERBS = {
     "list": _list,
     "cleanup": _cleanup,
@@ -154,6 +160,7 @@ _VERBS = {
     "stats": _stats,
     "audit": _audit,
     "backtest": _backtest,
+    "candles": _candles,
 }
 
 
@@ -197,6 +204,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         from cli.backtest import add_arguments
 
         add_arguments(found)
+    found = verb("candles", "fetch an exchange's candles into a CSV for backtests")
+    if "candles" in arguments:
+        from cli.candles import add_arguments as add_candle_arguments
+
+        add_candle_arguments(found)
     return parser
 
 
