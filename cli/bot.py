@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import place_of
@@ -32,6 +33,7 @@ from core.errors import (
 )
 
 if TYPE_CHECKING:
+    from cli.bot_wiring import Opened
     from core.config import InstanceConfig
     from core.config_load import LoadedConfig
     from core.model import Snapshot
@@ -129,6 +131,7 @@ class Bot:
         self.orders_left: int | None = None
         self._snapshot: Snapshot | None = None
         self._notify: Any = None
+        self._opened: Opened | None = None
         self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
         self._beat_at = time.monotonic()
 
@@ -189,7 +192,7 @@ class Bot:
             publish=self._publish,
             beat=self._beat,
         )
-        engine = parts.engine
+        engine, self._opened = parts.engine, parts.opened
         engine.publish_now()
         history = None
         try:
@@ -280,6 +283,10 @@ class Bot:
         signal.signal(signal.SIGHUP, hangup)
 
     def _publish(self, snapshot: Snapshot) -> None:
+        if self._opened is not None:
+            words = self._opened.budget_words()
+            if words:
+                snapshot = replace(snapshot, extra={**snapshot.extra, **words})
         self._snapshot = snapshot
         if self._notify is not None:
             self._notify()
@@ -347,11 +354,11 @@ def _cancel_orders(loaded: LoadedConfig) -> int:
         database = Database(place.db_path, durable=config.exchange.mode == "live")
         try:
             database.bind_instance(config.instance_id)
-            client, _, _ = open_exchange(config, database, SystemClock(), place.root, alone=False)
+            opened = open_exchange(config, database, SystemClock(), place.root, alone=False)
             try:
-                cancelled = cancel_own(client, client_ids(config), config.symbol)
+                cancelled = cancel_own(opened.client, client_ids(config), config.symbol)
             finally:
-                client.close()
+                opened.close()
         finally:
             database.close()
     except ConfigError as error:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import ConfigError
+from core.errors import ConfigError, ExchangeError
 from strategies.settings import EngineSettings, GridRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.ports import Clock, ExchangeClient, Feed
     from database.db import Database
     from exchanges.account_lock import AccountLock
+    from exchanges.budget import Budget
     from strategies.engine import Engine
     from strategies.order_desk import ClientIds, DeskLog
 
@@ -118,20 +119,45 @@ def grid_request(config: InstanceConfig) -> GridRequest:
 
 
 @dataclass(slots=True)
+class Opened:
+    """An exchange that was opened. `lock` and `budget` belong to a live one."""
+
+    client: ExchangeClient
+    feed: Feed
+    lock: AccountLock | None = None  # of account and symbol
+    budget: Budget | None = None
+
+    def close(self) -> None:
+        self.client.close()
+        if self.lock is not None:
+            self.lock.close()
+
+    def budget_words(self) -> dict[str, str]:
+        """Say how much of each request budget all bots of the machine use, for the status."""
+        if self.budget is None:
+            return {}
+        try:
+            found = self.budget.use()
+        except ExchangeError:
+            return {}
+        words = {}
+        for use in found:
+            held = f", held back for {use.blocked_s:.0f} s" if use.blocked_s else ""
+            words[f"budget_{use.name}"] = f"{use.used} of {use.limit} in {use.period_s:.0f} s{held}"
+        return words
+
+
+@dataclass(slots=True)
 class Parts:
     """A bot put together: what runs and what has to be closed."""
 
     engine: Engine
     database: Database
-    client: ExchangeClient
-    feed: Feed
-    lock: AccountLock | None = None  # of a live account and symbol
+    opened: Opened
 
     def close(self) -> None:
-        self.client.close()
+        self.opened.close()
         self.database.close()
-        if self.lock is not None:
-            self.lock.close()
 
 
 def build(
@@ -150,17 +176,16 @@ def build(
 
     settings = engine_settings(config, started_at)
     database = Database(db_path, durable=config.exchange.mode == "live")
-    lock: AccountLock | None = None
     try:
         database.bind_instance(config.instance_id)
-        client, feed, lock = open_exchange(config, database, SystemClock(), root)
+        opened = open_exchange(config, database, SystemClock(), root)
     except BaseException:
         database.close()
         raise
     engine = Engine(
         settings=settings,
-        client=client,
-        feed=feed,
+        client=opened.client,
+        feed=opened.feed,
         store=database,
         clock=SystemClock(),
         ids=client_ids(config),
@@ -169,12 +194,12 @@ def build(
         beat=beat,
         housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
     )
-    return Parts(engine=engine, database=database, client=client, feed=feed, lock=lock)
+    return Parts(engine=engine, database=database, opened=opened)
 
 
 def open_exchange(
     config: InstanceConfig, database: Database, clock: Clock, root: Path, *, alone: bool = True
-) -> tuple[ExchangeClient, Feed, AccountLock | None]:
+) -> Opened:
     """Open the exchange of a config; paper keeps its books in the instance's own file.
 
     A live one is locked by account and symbol, unless not `alone`: cancelling what carries our
@@ -189,12 +214,14 @@ def open_exchange(
         except ConfigError:
             live.client.close()
             raise
-        return live.client, live.feed, lock
+        return Opened(
+            client=live.client, feed=live.feed, lock=lock, budget=live.rest.session.budget
+        )
     from database.paper_store import PaperDatabase
     from exchanges.factory import create_exchange
 
     client, feed = create_exchange(config, PaperDatabase(database), clock, root=root)
-    return client, feed, None
+    return Opened(client=client, feed=feed)
 
 
 def _history_from(database: Database, clock: Clock) -> datetime:

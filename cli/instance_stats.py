@@ -77,14 +77,20 @@ def render_stats(documents: Sequence[Document]) -> str:
 
     headers = ["Instance ID", "State", "Price", "Position", "Total PnL", "Open orders", "Fills"]
     headers += ["Memory MB", "CPU %", "Source"]
+    is_live = any(one.get("budget") for one in documents)
+    headers += ["Request budget"] if is_live else []
     rows = []
     for one in documents:
         figures = (one["price"], one["position"], (one["pnl"] or {}).get("total"))
         counts = (one["open_orders"], one["fills"])
         used = (_joined(one, "pss_mb"), _joined(one, "cpu_percent"), t(one["source"] or "-"))
         cells = (one["instance_id"], one["state"], *figures, *counts, *used)
-        rows.append([escape_controls("-" if cell is None else str(cell)) for cell in cells])
-    aligned = ("left", "left", *["right"] * 7, "left")
+        row = [escape_controls("-" if cell is None else str(cell)) for cell in cells]
+        if is_live:
+            budget = one.get("budget") or {"-": ""}
+            row.append("\n".join(escape_controls(f"{k} {v}".strip()) for k, v in budget.items()))
+        rows.append(row)
+    aligned = ("left", "left", *["right"] * 7, "left", *(["left"] if is_live else []))
     return tabulate(
         rows, [t(name) for name in headers], "grid", disable_numparse=True, colalign=aligned
     )
@@ -101,7 +107,7 @@ def _figures(entry: Document, token: str) -> Document:
         try:
             status = _ask(entry, token)
             known = {key: status.get(key) for key in (*blank, "grid", "equity", "closed_cells")}
-            return {**known, "source": "page", "error": None}
+            return {**known, "budget": _budget(status), "source": "page", "error": None}
         except (OSError, http.client.HTTPException, ValueError) as fault:
             error = f"{entry['web_url']}/api/status: {fault or type(fault).__name__}"
     try:
@@ -127,6 +133,17 @@ def _ask(entry: Document, token: str) -> Document:
     if not isinstance(document, dict) or document.get("instance_id") != entry["instance_id"]:
         raise ValueError("another server answers on this port")
     return document
+
+
+def _budget(status: Document) -> dict[str, str]:
+    """Take how much of the exchange's request budgets all bots of this machine use, by bucket."""
+    extra = status.get("extra")
+    found = extra if isinstance(extra, dict) else {}
+    return {
+        name.removeprefix("budget_"): str(words)
+        for name, words in found.items()
+        if name.startswith("budget_")
+    }
 
 
 def _from_database(path: Path) -> Document:

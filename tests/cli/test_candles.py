@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "exchanges"))
 from scripted_http import Answer, Scripted, Seen, scripted
 
 from cli.instance_cli import main
-from exchanges import klines
+from exchanges import backpack_wire, klines
 from exchanges.candle_file import read_candles
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z

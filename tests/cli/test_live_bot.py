@@ -145,6 +145,8 @@ def test_from_the_first_order_to_the_last(desk: Desk) -> None:
         levels = [(o["side"], o["price"]) for o in desk.resting()]
         assert len(set(levels)) == len(levels)
         assert bot.get("/health")["ready"]
+        bucket = "requests" if desk.sim.protocol == "backpack" else "weight"
+        assert " of 2" in bot.get("/api/status")["extra"][f"budget_{bucket}"]
         assert len(bot.get("/api/fills?limit=1000")["fills"]) >= 8
         assert bot.end(signal.SIGTERM) == 0
     assert desk.resting() == []
