@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "exchanges"))
-from simulated import ROOT, Simulator, simulator, wait_until
+from simulated import ROOT, Simulator, needs_simulator, simulator, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_simulator]
 
 OPEN = ("NEW", "PARTIALLY_FILLED")
 

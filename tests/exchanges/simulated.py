@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from core.config import InstanceConfig, parse
 from core.model import OrderRequest
 from exchanges.client_ids import AsterIds, BackpackIds
@@ -23,6 +26,10 @@ from exchanges.live import Live, create_live
 
 SYMBOLS = {"backpack": "SOL_USDC_PERP", "aster": "SOLUSDT"}
 ROOT = Path(__file__).parents[2]
+needs_simulator = pytest.mark.skipif(
+    importlib.util.find_spec("exchanges.simulator") is None,
+    reason="exchanges.simulator is not installed",
+)
 DEADLINE_S = 90.0
 
 

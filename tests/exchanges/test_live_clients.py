@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from simulated import Simulator, order_request, simulator, wait_until
+from simulated import Simulator, needs_simulator, order_request, simulator, wait_until
 
 from core.errors import (
     AuthError,
@@ -23,7 +23,7 @@ from core.model import FeedGap, Fill, MarketEvent, Order, OrderStatus, Quote, Si
 from exchanges import aster_wire, backpack_wire, rest_client, transport
 from exchanges.live import Live
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_simulator]
 
 D = Decimal
 
