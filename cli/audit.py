@@ -130,15 +130,16 @@ class _Sides:
     """Where both sides are read from. A live client is opened once, paper at every look anew."""
 
     def __init__(self, config: InstanceConfig, db_path: Path, root: Path) -> None:
-        from cli.bot_wiring import InstanceIds
+        from cli.bot_wiring import client_ids
 
         self.config = config
         self.counts: dict[str, int] = {}
         self.notes: list[str] = []
         self._db_path = db_path
         self._root = root
-        self._owns = InstanceIds(config.instance_id).owns
+        self._owns = client_ids(config).owns
         self._live: ExchangeClient | None = None
+        self._history_from: datetime | None = None
 
     def __enter__(self) -> _Sides:
         return self
@@ -149,6 +150,7 @@ class _Sides:
 
     def look(self) -> Look:
         """Read both sides and compare them. Errors: StoreError, ConfigError, ExchangeError."""
+        from cli.bot_wiring import HISTORY_KEY
         from database.reading import LedgerReader
 
         with LedgerReader(self._db_path) as reader:
@@ -158,6 +160,8 @@ class _Sides:
                     f"{self._db_path}: belongs to instance {owner!r}, not to "
                     f"{self.config.instance_id!r}"
                 )
+            since = reader.meta(HISTORY_KEY)
+            self._history_from = None if since is None else datetime.fromisoformat(since)
             ledger = _read_ledger(reader)
             if self.config.is_paper:
                 with self._paper(reader) as (client, initial):
@@ -180,7 +184,14 @@ class _Sides:
             from exchanges.paper_memory import MemoryPaperStore
 
             clock = SystemClock()
-            self._live, _ = create_exchange(self.config, MemoryPaperStore(), clock, root=self._root)
+            self._live, _ = create_exchange(
+                self.config,
+                MemoryPaperStore(),
+                clock,
+                root=self._root,
+                history_from=self._history_from,
+                may_change=False,  # an audit only looks
+            )
         return self._live
 
     @contextmanager

@@ -128,8 +128,9 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
         words = "{exchange} answers; {symbol} is at {price}"
         price = plain(found.price)
         report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))
-        if live is not None:
+        if not config.is_paper:
             report.say("account", _account_words(client, config))
+        if live is not None:
             for line in live.account(instrument):
                 report.say(*line)
     finally:

@@ -155,6 +155,10 @@ class Parts:
     database: Database
     opened: Opened
 
+    @property
+    def client(self) -> ExchangeClient:
+        return self.opened.client
+
     def close(self) -> None:
         self.opened.close()
         self.database.close()

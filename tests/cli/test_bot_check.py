@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cli import bot_check
-from cli.bot_wiring import InstanceIds, SystemClock
+from cli.bot_wiring import SystemClock, client_ids
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_load import LoadedConfig, load
 from core.errors import AuthError, Retryable
@@ -77,12 +77,10 @@ def test_a_live_account_is_shown_without_its_key(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Own and foreign orders, and what names the account; the key itself nowhere."""
-    client, feed = create_exchange(
-        loaded(root).config, MemoryPaperStore(), SystemClock(), root=root
-    )
-    ids = InstanceIds("live_01")
+    client, _ = create_exchange(loaded(root).config, MemoryPaperStore(), SystemClock(), root=root)
+    ids = client_ids(loaded(root, "live").config)
     client.place_orders([request(ids.make(1), 141), request("hand-1", 142), request("x-1", 143)])
-    monkeypatch.setattr(bot_check, "create_exchange", lambda *_, **__: (client, feed))
+    monkeypatch.setattr(bot_check, "_open", lambda *_: (client, None))
     assert bot_check.check(loaded(root, "live")) == 0
     out = capsys.readouterr().out
     assert "1 open orders of this instance, 2 of others" in out
@@ -102,15 +100,13 @@ def test_an_exchange_that_refuses_is_told_and_the_rest_is_checked(
     code: int,
 ) -> None:
     """4 for the credentials, 1 for what may pass; the folders are looked at all the same."""
-    client, feed = create_exchange(
-        loaded(root).config, MemoryPaperStore(), SystemClock(), root=root
-    )
+    client, _ = create_exchange(loaded(root).config, MemoryPaperStore(), SystemClock(), root=root)
 
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(client, "fetch_balance", fail)
-    monkeypatch.setattr(bot_check, "create_exchange", lambda *_, **__: (client, feed))
+    monkeypatch.setattr(bot_check, "_open", lambda *_: (client, None))
     assert bot_check.check(loaded(root, "live")) == code
     said = capsys.readouterr()
     assert report_of(said.out)["faults"] == [str(error)]
