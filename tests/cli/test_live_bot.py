@@ -64,6 +64,19 @@ class Desk:
             check=False,
         )
 
+    def command_line(self, program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run `daemon_manager` or `instance_cli` of this checkout in this root."""
+        module = {"daemon_manager": "core.daemon_manager", "instance_cli": "cli.instance_cli"}
+        return subprocess.run(
+            [sys.executable, "-m", module[program], "--root", str(self.root), *words],
+            env=self.environment,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+
     @contextmanager
     def bot(self, config: Path) -> Iterator[Bot]:
         log = self.root / f"out{len(list(self.root.glob('out*.log')))}.log"
@@ -167,6 +180,33 @@ def test_a_killed_bot_takes_up_where_it_was(desk: Desk) -> None:
     finished = desk.run(config, "--cancel-orders")
     assert finished.returncode == 0, finished.stderr
     assert desk.resting() == []
+
+
+def test_under_its_supervisor(desk: Desk) -> None:
+    """Validate, start, trade, audit while it runs and afterwards, stop: nothing rests."""
+    sim = desk.sim
+    desk.config()
+    valid = desk.command_line("daemon_manager", "validate", "--config", "live_01")
+    assert valid.returncode == 0, valid.stdout + valid.stderr
+    started = desk.command_line("daemon_manager", "start", "--config", "live_01", "--yes")
+    try:
+        assert started.returncode == 0, started.stdout + started.stderr
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        for price in (148.5, 151.5, 150):
+            sim.price(price)
+        sim.control("funding", symbol=sim.symbol, rate="0.0001")
+        wait_until(
+            lambda: desk.command_line("instance_cli", "audit", "live_01").returncode == 0,
+            "the ledger equals the exchange",
+        )
+        stats = json.loads(desk.command_line("instance_cli", "stats", "--json").stdout)
+        assert stats[0]["budget"]
+    finally:
+        stopped = desk.command_line("daemon_manager", "stop", "live_01")
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert desk.resting() == []
+    audit = desk.command_line("instance_cli", "audit", "live_01")
+    assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
 def test_a_second_bot_on_the_account_and_symbol_is_refused(desk: Desk, tmp_path: Path) -> None:
