@@ -134,6 +134,7 @@ class Bot:
         self._opened: Opened | None = None
         self._events: queue.SimpleQueue[tuple[str, BaseException | None]] = queue.SimpleQueue()
         self._beat_at = time.monotonic()
+        self._last_beat = (0, False)
 
     def run(self) -> int:
         """Trade until the end; every error becomes its exit code and its last words."""
@@ -193,6 +194,8 @@ class Bot:
             beat=self._beat,
         )
         engine, self._opened = parts.engine, parts.opened
+        if self._opened.session is not None:
+            self._opened.session.on_attempt = self._waited
         engine.publish_now()
         history = None
         try:
@@ -295,7 +298,13 @@ class Bot:
         assert self._snapshot is not None  # one is published before the server starts
         return self._snapshot
 
+    def _waited(self) -> None:
+        """An exchange that answers slowly is no stalled loop: its every answer is a beat."""
+        if threading.current_thread().name == "engine":
+            self._beat(*self._last_beat)
+
     def _beat(self, loops: int, ready: bool) -> None:
+        self._last_beat = loops, ready
         self._beat_at = time.monotonic()
         self.process.beat(loops, ready)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from core.ports import Clock, ExchangeClient, Feed
     from database.db import Database
     from exchanges.account_lock import AccountLock
-    from exchanges.budget import Budget
+    from exchanges.transport import RestSession
     from strategies.engine import Engine
     from strategies.order_desk import ClientIds, DeskLog
 
@@ -120,12 +120,12 @@ def grid_request(config: InstanceConfig) -> GridRequest:
 
 @dataclass(slots=True)
 class Opened:
-    """An exchange that was opened. `lock` and `budget` belong to a live one."""
+    """An exchange that was opened. `lock` and `session` belong to a live one."""
 
     client: ExchangeClient
     feed: Feed
     lock: AccountLock | None = None  # of account and symbol
-    budget: Budget | None = None
+    session: RestSession | None = None
 
     def close(self) -> None:
         self.client.close()
@@ -134,10 +134,10 @@ class Opened:
 
     def budget_words(self) -> dict[str, str]:
         """Say how much of each request budget all bots of the machine use, for the status."""
-        if self.budget is None:
+        if self.session is None:
             return {}
         try:
-            found = self.budget.use()
+            found = self.session.budget.use()
         except ExchangeError:
             return {}
         words = {}
@@ -218,9 +218,7 @@ def open_exchange(
         except ConfigError:
             live.client.close()
             raise
-        return Opened(
-            client=live.client, feed=live.feed, lock=lock, budget=live.rest.session.budget
-        )
+        return Opened(client=live.client, feed=live.feed, lock=lock, session=live.rest.session)
     from database.paper_store import PaperDatabase
     from exchanges.factory import create_exchange
 

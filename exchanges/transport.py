@@ -115,10 +115,12 @@ class RestSession:
     budget: Budget
     clock: Callable[[], float] = boot_time
     sleep: Callable[[float], object] = time.sleep
+    on_attempt: Callable[[], None] | None = None  # after every exchange, on the caller's thread
     server: ServerClock = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _sessions: list[requests.Session] = field(init=False, default_factory=list)
     _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
+    _build_guard: threading.Lock = field(init=False, default_factory=threading.Lock)
     _sync_guard: threading.RLock = field(init=False, default_factory=threading.RLock)
     _fail_fast_until: float = field(init=False, default=0.0)
     _pool: ThreadPoolExecutor | None = field(init=False, default=None)
@@ -238,8 +240,13 @@ class RestSession:
     def _exchange(self, call: Call, timeout_s: float) -> str:
         self._learn_time()
         self.budget.take(call.charges, is_write=call.is_write)
-        request = self.venue.build(call, self.server.now_us())
-        status, text, headers = self._http(request, timeout_s)
+        with self._build_guard:  # a V3 nonce must grow from request to request
+            request = self.venue.build(call, self.server.now_us())
+        try:
+            status, text, headers = self._http(request, timeout_s)
+        finally:
+            if self.on_attempt is not None:
+                self.on_attempt()
         self._note_use(headers)
         if status in (200, 201, 202, 204):
             return text

@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -42,6 +42,7 @@ class Simulator:
     ws_url: str
     api_key: str
     secret_key: str
+    account: str = ""  # how the ledger names it, where that is not the key
 
     @property
     def symbol(self) -> str:
@@ -60,7 +61,7 @@ class Simulator:
 
     def ledger(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self.base_url}/_sim/ledger", timeout=20) as answer:
-            found: dict[str, Any] = json.load(answer)["accounts"][self.api_key]
+            found: dict[str, Any] = json.load(answer)["accounts"][self.account or self.api_key]
             return found
 
     def config(
@@ -106,6 +107,13 @@ class Simulator:
     ) -> Live:
         config = self.config("live_01", strategy, **keys)
         return create_live(config, root=root, history_from=history_from)
+
+    def by_wallet(self) -> Simulator:
+        """The same account, signed for by its wallet (Aster V3)."""
+        from eth_account import Account
+
+        address = Account.from_key(self.secret_key).address
+        return replace(self, api_key=address, account=self.api_key)
 
     def ids(self, instance_id: str = "live_01") -> BackpackIds | AsterIds:
         kind = BackpackIds if self.protocol == "backpack" else AsterIds

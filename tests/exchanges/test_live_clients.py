@@ -28,10 +28,12 @@ pytestmark = [pytest.mark.slow, needs_simulator]
 D = Decimal
 
 
-@pytest.fixture(scope="module", params=["backpack", "aster"])
+@pytest.fixture(scope="module", params=["backpack", "aster", "aster-v3"])
 def sim(request: pytest.FixtureRequest) -> Iterator[Simulator]:
-    with simulator(request.param) as running:
-        yield running
+    """Both exchanges, and Aster with either envelope."""
+    protocol, _, envelope = request.param.partition("-")
+    with simulator(protocol) as running:
+        yield running.by_wallet() if envelope else running
 
 
 @pytest.fixture

@@ -260,6 +260,15 @@ def test_a_dead_exchange_costs_its_time_once(world: World, monkeypatch: pytest.M
     assert len(world.calls) == before
 
 
+def test_every_attempt_is_told_to_who_waits(world: World) -> None:
+    """Answered or not: the one who waits for it is alive."""
+    told: list[int] = []
+    world.session.on_attempt = lambda: told.append(1)
+    world.answers = [Answer(cut=True), Answer(status=500), Answer(text="[]")]
+    world.session.send(READ)
+    assert len(told) == 3
+
+
 def test_an_endless_answer_is_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply larger than any documented one is cut off."""
     monkeypatch.setattr(transport, "MAX_REPLY", 1000)
