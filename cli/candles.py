@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,14 +51,14 @@ def run(args: argparse.Namespace, root: Path, console: Console) -> int:
     start, end = _moment("--from", args.start), _moment("--to", args.end)
     if start >= end:
         raise UsageError(f"--to: was {args.end}, expected a time after --from, {args.start}")
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", args.symbol) is None:
+        raise UsageError(f"--symbol: was {args.symbol!r}, expected one such as SOL_USDC_PERP")
     start = -(-start // step) * step
     name = f"{args.exchange}_{args.symbol}_{args.interval}.csv"
-    path = Path(args.out) if args.out else Path(name)
-    source = open_source(
-        args.exchange, _address(args.base_url), args.symbol, args.interval, root=root
-    )
+    path, address = _place(args.out or name), _address(args.base_url)
+    begun = _resume(path, start, step)
+    source = open_source(args.exchange, address, args.symbol, args.interval, root=root)
     try:
-        begun = _resume(path, start, step)
         last = min(end, source.now_ms() // step * step)  # the candle of now is not finished
         rows = _fetch(source, path, begun, last, start, console)
     finally:
@@ -104,6 +105,15 @@ def _page(source: KlineSource, begun: int, last: int) -> tuple[list[tuple[str, .
                     f"{error}; what was fetched is in the file, the same command goes on from there"
                 ) from None
             source.wait(min(30.0, max(error.retry_after_s, 0.5)))
+
+
+def _place(text: str) -> Path:
+    """Read --out. Errors: UsageError for what can be no file."""
+    path = Path(text)
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not there.is_dir():
+        raise UsageError(f"--out: was {text!r}, expected the name of a file in a folder")
+    return path
 
 
 def _resume(path: Path, start: int, step: int) -> int:

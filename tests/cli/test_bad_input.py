@@ -74,6 +74,8 @@ DATA = ["--data", "candles.csv"]
 SWEPT = [*GOOD, *DATA, "--sweep", "grid_num=5,9"]
 WALKED = [*SWEPT, "--walk-forward", "2"]
 
+FETCH = ["--exchange", "aster", "--symbol", "SOLUSDT", "--from", "2026-01-01", "--to", "2026-01-02"]
+
 INSPECTOR: dict[tuple[str, str], Case] = {
     ("info", "id"): (["../x"], NO_ID),
     ("stats", "id"): (["../x"], NO_ID),
@@ -89,6 +91,16 @@ INSPECTOR: dict[tuple[str, str], Case] = {
     ("backtest", "jobs"): ([*SWEPT, "--jobs", "0"], ("--jobs", "'0'", "from 1")),
     ("backtest", "walk_forward"): ([*SWEPT, "--walk-forward", "x"], ("--walk-forward", "'x'")),
     ("backtest", "train"): ([*WALKED, "--train", "7"], ("--train", "'7'", "between 0 and 1")),
+    ("candles", "exchange"): (
+        [*FETCH, "--exchange", "kraken"],
+        ("--exchange", "'kraken'"),
+    ),
+    ("candles", "symbol"): ([*FETCH, "--symbol", "../x"], ("--symbol", "'../x'", "SOL_USDC_PERP")),
+    ("candles", "start"): ([*FETCH, "--from", "soon"], ("--from", "'soon'", "2026-01-31")),
+    ("candles", "end"): ([*FETCH, "--to", "2020-01-01"], ("--to", "2020-01-01", "after --from")),
+    ("candles", "interval"): ([*FETCH, "--interval", "7m"], ("--interval", "'7m'", "15m")),
+    ("candles", "out"): ([*FETCH, "--out", "candles.csv/x"], ("--out", "'candles.csv/x'")),
+    ("candles", "base_url"): ([*FETCH, "--base-url", "http://x.org"], ("--base-url", "https://")),
 }
 
 
@@ -129,7 +141,7 @@ def takes_a_value(action: argparse.Action) -> bool:
 
 PROGRAMS: list[tuple[str, argparse.ArgumentParser, Main, dict[tuple[str, str], Case]]] = [
     ("daemon_manager", daemon_manager.build_parser(), daemon_manager.main, MANAGER),
-    ("instance_cli", instance_cli._parser(["backtest"]), instance_cli.main, INSPECTOR),
+    ("instance_cli", instance_cli._parser(["backtest", "candles"]), instance_cli.main, INSPECTOR),
 ]
 VALUES = [
     pytest.param(main, verb, *case, id=f"{name}-{verb}-{dest}")
@@ -216,6 +228,7 @@ def test_an_unknown_option_and_a_root_that_is_none(
         "logs": ["x"],
         "adjust": ["x", "--lower", "1"],
         "backtest": [*GOOD, *DATA],
+        "candles": FETCH,
     }
     words = [verb, *needed.get(verb, [])]
     assert "--nonsense" in refused(main, [*words, "--nonsense"], capsys, root)
