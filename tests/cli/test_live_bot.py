@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -179,6 +180,25 @@ def test_a_killed_bot_takes_up_where_it_was(desk: Desk) -> None:
     assert desk.resting()
     finished = desk.run(config, "--cancel-orders")
     assert finished.returncode == 0, finished.stderr
+    assert desk.resting() == []
+
+
+def test_rest_alone_keeps_the_grid_right(desk: Desk) -> None:
+    """No stream ever stands: fills are found, levels quoted again, and the stop leaves nothing."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and nobody listens
+        path = desk.config()
+        document = json.loads(path.read_text())
+        document["exchange_config"]["ws_url"] = f"ws://127.0.0.1:{nobody.getsockname()[1]}"
+        path.write_text(json.dumps(document))
+        with desk.bot(path) as bot:
+            wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+            for price in (147.5, 150):
+                desk.sim.price(price)
+                wait_until(lambda: is_equal(bot, desk), f"the ledgers agree at {price}")
+                wait_until(lambda: len(desk.resting()) == 20, "every level is quoted again")
+            assert len(bot.get("/api/fills?limit=1000")["fills"]) >= 4
+            assert bot.end(signal.SIGTERM) == 0
     assert desk.resting() == []
 
 
