@@ -210,6 +210,8 @@ class StreamFeed:
         """Read until the end. Errors: StreamBroken and the library's own."""
         pinged_at = -1e9
         while not self._stopping.is_set():
+            held = self._held is not None
+            connection.settimeout(min(TICK_S, QUIET_S) if held else TICK_S)
             try:
                 opcode, data = connection.recv_data(control_frame=True)
             except websocket.WebSocketTimeoutException:
@@ -250,6 +252,8 @@ class StreamFeed:
                         self._take_price(event)
                 case Order() | Fill():
                     if event.symbol == self._symbol:
+                        if isinstance(event, Fill):
+                            self._drop_held()
                         self._tell(event)
                 case StreamRefused(reason=reason) | StreamExpired(reason=reason):
                     raise StreamBroken(reason)
@@ -278,6 +282,14 @@ class StreamFeed:
             self._post_quote()
         else:
             self._flush()
+
+    def _drop_held(self) -> None:
+        """A fill has moved the price on: what was held back is of before, the next goes at once.
+
+        Told after the fill, the old price would have the engine plan by it until the next one.
+        """
+        self._held = None
+        self._posted_at = -1e9
 
     def _flush(self) -> None:
         """Tell the quote that was held back, when it is time."""

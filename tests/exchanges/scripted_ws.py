@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ class ScriptedSocket:
     def drop(self) -> None:
         """Break every connection without a word."""
         for connection in list(self.connections):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # it went by itself
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

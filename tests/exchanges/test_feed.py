@@ -109,6 +109,22 @@ def test_quiet_quotes_are_held_back_and_the_last_one_told(
     assert watched.of(Quote)[-1].mark == D("161.4")  # no mark was told yet
 
 
+def test_no_price_of_before_follows_a_fill(
+    socket: ScriptedSocket, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quote that was held back when a fill came is dropped, and the next is told at once."""
+    monkeypatch.setattr(feed, "QUIET_S", 600.0)
+    watched.feed.set_wake_range(D(140), D(160))
+    socket.say(book("150", "150"))  # told: the first one
+    socket.say(book("149", "149"))  # held back
+    socket.say(trade())
+    socket.say(book("150.5", "150.5"))
+    wait_until(lambda: len(watched.of(Quote)) == 2, "the next quote is told")
+    assert [q.bid for q in watched.of(Quote)] == [D(150), D("150.5")]
+    kinds = [type(e) for e in watched.events if not isinstance(e, FeedGap)]
+    assert kinds == [Quote, Fill, Order, Quote]
+
+
 def test_a_broken_stream_is_a_gap_and_stands_again(
     socket: ScriptedSocket, watched: Watched
 ) -> None:
