@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -299,35 +300,58 @@ def test_no_byte_of_a_key_is_left_behind(desk: Desk) -> None:
         assert not [text[:80] for text in texts if secret in text]
 
 
-def test_a_storm(desk: Desk) -> None:
-    """Errors, time-outs on both sides, dropped streams, events twice and out of order, a SIGKILL.
+FAULTS = {
+    "http_500": 0.05,
+    "http_429": 0.01,
+    "timeout_before": 0.01,
+    "timeout_after": 0.02,
+    "ws_drop": 0.02,
+    "duplicate_event": 0.1,
+    "reorder_event": 0.1,
+    "partial_fill": 0.5,
+}
+CALM = dict.fromkeys(FAULTS, 0)
+
+
+def storm(desk: Desk, seed: int, lives: int, moves: int) -> None:
+    """Errors, time-outs on both sides, dropped streams, events twice and out of order, SIGKILLs.
 
     Afterwards every fill is there once, the position is exact, one order a level, none above.
     """
-    sim, config = desk.sim, desk.config()
-    sim.control(
-        "faults", http_500=0.05, http_429=0.01, timeout_before=0.01, timeout_after=0.02,
-        ws_drop=0.02, duplicate_event=0.1, reorder_event=0.1, partial_fill=0.5, seed=11,
-    )  # fmt: skip
-    prices = [150 + delta for delta in (-1.5, -3, -2, 0.5, 2.5, 1, -0.5, -2.5, 0, 1.5)]
-    with desk.bot(config) as bot:
-        wait_until(lambda: len(desk.resting()) >= 15, "the grid rests")
-        for price in prices[:5]:
-            sim.price(price)
-        bot.end(signal.SIGKILL)
-    with desk.bot(config) as bot:
-        for price in prices[5:]:
-            sim.price(price)
-            wait_until(lambda: bot.get("/api/status"), "it answers")
-        sim.control(
-            "faults", http_500=0, http_429=0, timeout_before=0, timeout_after=0, ws_drop=0,
-            duplicate_event=0, reorder_event=0, partial_fill=0,
-        )  # fmt: skip
-        wait_until(lambda: is_equal(bot, desk), "every fill once, position exact")
-        wait_until(lambda: len(desk.resting()) >= 18, "the grid is whole")
-        levels = [(o["side"], Decimal(o["price"])) for o in desk.resting()]
-        assert len(set(levels)) == len(levels)
-        held = sum(Decimal(p["quantity"]) for p in sim.ledger()["positions"])
-        assert abs(held) <= 6
-        assert bot.end(signal.SIGTERM) == 0
+    sim, config, chance = desk.sim, desk.config(), random.Random(seed)
+    sim.control("faults", **FAULTS, seed=seed)
+    price = Decimal(150)
+    for life in range(lives):
+        with desk.bot(config) as bot:
+            if life == 0:  # it begins at 150, so that at 150 every cell has an order of its own
+                wait_until(lambda: len(desk.resting()) >= 15, "the grid rests")
+            for _ in range(moves):
+                price += Decimal(chance.choice(["-2", "-1", "-0.5", "0.5", "1", "2"]))
+                price = min(Decimal(157), max(Decimal(143), price))
+                sim.price(price)
+                wait_until(lambda: bot.get("/api/status"), "it answers")
+            if life < lives - 1:
+                bot.end(signal.SIGKILL)
+                continue
+            sim.control("faults", **CALM)
+            sim.price(150)
+            wait_until(lambda: is_equal(bot, desk), "every fill once, position exact")
+            wait_until(lambda: len(desk.resting()) >= 18, "the grid is whole")
+            levels = [(o["side"], Decimal(o["price"])) for o in desk.resting()]
+            assert len(set(levels)) == len(levels)
+            held = sum(Decimal(p["quantity"]) for p in sim.ledger()["positions"])
+            assert abs(held) <= 6
+            assert bot.end(signal.SIGTERM) == 0
     assert desk.resting() == []
+
+
+def test_a_storm(desk: Desk) -> None:
+    """A short one, with one SIGKILL."""
+    storm(desk, seed=11, lives=2, moves=5)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_a_long_storm(desk: Desk, seed: int) -> None:
+    """Many lives in bad weather."""
+    storm(desk, seed=seed, lives=5, moves=40)
