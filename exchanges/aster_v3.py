@@ -7,12 +7,12 @@ futures document, chapter authentication, 2026-06; checked against its vectors.
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 from urllib.parse import urlencode
 
 from core.errors import ConfigError
 from exchanges.aster_wire import encoded, wrapped
+from exchanges.wallet_library import load_account
 from exchanges.wire import Call, HttpRequest
 
 DOMAIN = {
@@ -37,17 +37,14 @@ class WalletKeys:
                 "expected the 64 hex digits of the API wallet that signs for the account in "
                 "exchange_config.api_key"
             )
-        limit = sys.getrecursionlimit()
         try:
-            from eth_account import Account
+            account = load_account()
         except ImportError:
             raise ConfigError(
                 "exchange_config.api_key: a wallet needs the extra: "
                 "pip install 'gridfleet[aster-v3]'"
             ) from None
-        finally:
-            sys.setrecursionlimit(limit)  # a library below raises it to 100,000: a crash in waiting
-        self._wallet: Any = Account.from_key(private_key)
+        self._wallet: Any = account.from_key(private_key)
         self.account = user.lower()
         self.signer = str(self._wallet.address).lower()
         self._last_nonce = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from core.errors import ExchangeError, Retryable
+from core.json_depth import is_deeper
 from core.model import Fill, Order
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +26,6 @@ WINDOW_MS = 5000
 
 MAX_DEPTH = 64
 """How deep a reply may be nested; the documented ones end at 6."""
-
-_BRACKETS = re.compile(r"[\[\]{}]")
 
 Item = TypeVar("Item")
 
@@ -132,27 +130,12 @@ StreamEvent = BookTop | MarkPrice | Order | Fill | StreamRefused | StreamExpired
 
 def load_json(text: str, what: str) -> Any:
     """Parse a reply; numbers with a point become Decimal. Errors: WireError."""
-    if _is_too_deep(text):
+    if is_deeper(text, MAX_DEPTH):
         raise WireError(f"{what}: the answer is nested deeper than {MAX_DEPTH}")
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, RecursionError, InvalidOperation):
         raise WireError(f"{what}: the answer is no JSON ({len(text)} characters)") from None
-
-
-def _is_too_deep(text: str) -> bool:
-    """Look for nesting that no reply has: the parser's recursion could end the process.
-
-    Its own guard is the recursion limit, which libraries raise (py_ecc, under eth-account, does).
-    """
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _BRACKETS.findall(text):
-        depth += 1 if bracket in "[{" else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
 
 
 def _refuse_constant(name: str) -> Decimal:

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from core.json_depth import is_deeper
 from core.model import AdjustGrid, LotsPolicy, StopBot
 
 MAX_LIMIT = 100_000
 DEFAULT_LIMIT = 100
+MAX_DEPTH = 16  # a body is one flat object
 MAX_GRID_NUM = 100_000  # far beyond what any exchange lets rest; keeps a typo from costing memory
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
@@ -44,6 +46,8 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
         raise BadRequest(
             f"the body is not UTF-8 (byte {error.start}): send JSON in UTF-8"
         ) from None
+    if is_deeper(text, MAX_DEPTH):
+        raise BadRequest("the body is nested too deeply: send one flat JSON object")
     try:
         value = json.loads(
             text,
@@ -52,8 +56,6 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
             parse_constant=_refuse_constant,
             object_pairs_hook=_object_without_repeats,
         )
-    except RecursionError:
-        raise BadRequest("the body is nested too deeply: send one flat JSON object") from None
     except _OutOfRange as error:
         raise BadRequest(str(error)) from None
     except json.JSONDecodeError as error:

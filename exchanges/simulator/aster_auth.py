@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from exchanges.simulator.credentials import Credentials
+from exchanges.wallet_library import load_account
 
 DEFAULT_WINDOW = 5_000
 MAX_WINDOW = 60_000
@@ -162,11 +163,10 @@ def _signers(text: str, signature: str) -> set[str]:
 
 def _eth_account() -> Any:
     try:
-        from eth_account import Account
+        return load_account()
     except ImportError:
         text = "V3 signatures need eth-account here: pip install 'gridfleet[aster-v3]'"
         raise AsterError(-1022, text) from None
-    return Account
 
 
 def _whole(text: str | None) -> int | None:

@@ -23,6 +23,7 @@ from core.config import InstanceConfig, parse
 from core.model import OrderRequest
 from exchanges.client_ids import AsterIds, BackpackIds
 from exchanges.live import Live, create_live
+from exchanges.wallet_library import load_account
 
 SYMBOLS = {"backpack": "SOL_USDC_PERP", "aster": "SOLUSDT"}
 ROOT = Path(__file__).parents[2]
@@ -110,9 +111,7 @@ class Simulator:
 
     def by_wallet(self) -> Simulator:
         """The same account, signed for by its wallet (Aster V3)."""
-        from eth_account import Account
-
-        address = Account.from_key(self.secret_key).address
+        address = load_account().from_key(self.secret_key).address
         return replace(self, api_key=address, account=self.api_key)
 
     def ids(self, instance_id: str = "live_01") -> BackpackIds | AsterIds:
