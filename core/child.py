@@ -20,6 +20,7 @@ from typing import Any
 from core import pidfile, process
 from core.accepted import CONFIG_NAME
 from core.errors import ExitCode
+from core.family import children_of, family, is_childless_but
 from core.files import publish
 from core.health import read_beat
 from core.identity import ProcessId, boot_id, read_pid_file
@@ -50,6 +51,7 @@ class ChildRunner:
         self.output: Output = make_output(
             is_bot=spec.is_bot, run_dir=run_dir, log_dir=Path(spec.logs.log_dir)
         )
+        self.spare: set[int] = set()  # short-lived helpers of ours; no member of any group
         self._terminated: tuple[int, bool] | None = None  # (pid, keep_orders)
 
     # Starting -----------------------------------------------------------------------------------
@@ -195,6 +197,8 @@ class ChildRunner:
 
     def sweep(self, child: Child) -> list[ProcStat]:
         """KILL what the ended child left running; returns who could not be ended."""
+        if self._reaper(child) is not None and is_childless_but(child.pid, self.spare):
+            return []  # its orphans would have come to us
 
         def left() -> list[ProcStat]:
             found = {member.pid: member for member in self.members(child)}
@@ -211,7 +215,18 @@ class ChildRunner:
         leader = process.read_stat(child.pid)
         if leader is not None and leader.start != child.start:
             return []  # the number is reused, which the kernel allows only for an empty group
-        return process.group_members(child.pid, reaper=self._reaper(child) or child.pid)
+        return process.group_members(
+            child.pid, reaper=self._reaper(child) or child.pid, spare=self.spare
+        )
+
+    def sample(self, child: Child) -> list[ProcStat]:
+        """The child and what descends from it, at the price of the family, not of the machine."""
+        orphans: list[int] | None = []
+        if self._reaper(child) is not None:
+            orphans = children_of(os.getpid())
+        adopted = set(orphans or ()) - self.spare
+        found = family(child.pid, adopted=adopted) if orphans is not None else None
+        return self.members(child) if found is None else found
 
     def _reaper(self, child: Child) -> int | None:
         """Who gets the child's orphans: we, unless we adopted it.

@@ -180,14 +180,13 @@ class Keeper:
         for source in runner.output.sources():
             self._loop.register(source, READ, self._drain_once(source))
 
-        def members() -> list[ProcStat]:
-            if not spec.is_bot:
-                return runner.members(child)
-            stat = process.read_stat(child.pid)  # our bot has no children: one file instead of all
-            return [] if stat is None else [stat]
-
         self._monitor = Monitor(
-            spec, self._run_dir, runner.web_port, child, is_ready=is_ready, members=members
+            spec,
+            self._run_dir,
+            runner.web_port,
+            child,
+            is_ready=is_ready,
+            members=lambda: runner.sample(child),
         )
 
     def _heed(self, monitor: Monitor, found: list[Event | Notice]) -> None:

@@ -12,7 +12,9 @@ Rules it keeps:
 - our bot always beats; a foreign program is judged by its beat only if it writes one;
 - a bot binds its page before it says that it is ready, so a ready beat where nobody has ever
   listened is a bot that was told to serve none: it is healthy, and its beat alone is watched;
-- memory is the resident size of the whole group; CPU is averaged over one health interval.
+- memory is the resident size of the whole group, CPU its share of one processor between two
+  samples; a limit counts as passed when that holds for several samples in a row, so neither a short
+  peak nor a busy moment restarts anything.
 """
 
 from __future__ import annotations
@@ -29,8 +31,9 @@ from core.spec import ChildSpec
 from core.supervision import beat_limit_s, probe_interval_s, starting_interval_s
 from core.supervision_types import Cause, Degraded, Event, Healthy, Stuck
 
-MEMORY_INTERVAL_S = 5.0  # S28: a limit that is looked at once a minute comes too late
-_CPU_STRIKES = 3
+SAMPLE_INTERVAL_S = 5.0  # S28: a limit that is looked at once a minute comes too late
+MEMORY_SAMPLES = 3  # in a row: what a sort or a compression takes is given back within seconds
+CPU_SAMPLES = 6  # half a minute: a fast market keeps a bot busy, a loop without an end longer
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -76,12 +79,15 @@ class Monitor:
         self._beat_at: float | None = now + self._beat_limit if probes else None
         limits = spec.limits
         self._limits_at: float | None = (
-            now + MEMORY_INTERVAL_S
+            now + SAMPLE_INTERVAL_S
             if limits.memory_limit_mb is not None or limits.cpu_limit_percent is not None
             else None
         )
-        self._cpu_since: tuple[float, int] | None = None
-        self._cpu_strikes = 0
+        self._ticks: dict[tuple[int, int], int] = {}
+        self._sampled_at: float | None = None
+        self._memory_over = 0
+        self._cpu_over = 0
+        self.peak_bytes = 0  # of the whole group, as far as it was sampled
 
     def next_due(self) -> float | None:
         """When `on_timer` has something to do next."""
@@ -100,7 +106,7 @@ class Monitor:
         if self._beat_at is not None and now >= self._beat_at:
             found += self._check_beat(now)
         if self._limits_at is not None and now >= self._limits_at:
-            self._limits_at = now + MEMORY_INTERVAL_S
+            self._limits_at = now + SAMPLE_INTERVAL_S
             found += self._check_limits(now)
         return found
 
@@ -143,7 +149,7 @@ class Monitor:
                 self._missed += 1
                 found.append(Degraded(result.detail))
                 if self._dead_loops >= self._health.failures:
-                    found.append(Stuck(Cause.HEALTH, f"{result.detail}, live: false"))
+                    found.append(Stuck(Cause.PROBE, f"{result.detail}, live: false"))
             case Verdict.NO_ANSWER | Verdict.STRANGER:
                 self._missed += 1
                 if self._missed >= self._health.failures:
@@ -174,7 +180,7 @@ class Monitor:
             return []
         self._beat_at = now + self._beat_limit
         what = f"heartbeat is {age:.1f} s old" if beat else f"no heartbeat for {age:.1f} s"
-        return [Stuck(Cause.HEALTH, f"{what}, the limit is {self._beat_limit:g} s")]
+        return [Stuck(Cause.HEARTBEAT, f"{what}, the limit is {self._beat_limit:g} s")]
 
     def _own_beat(self) -> Beat | None:
         beat = read_beat(self._beat_path)
@@ -190,28 +196,48 @@ class Monitor:
         return beat is not None and beat.ready
 
     def _check_limits(self, now: float) -> list[Event | Notice]:
-        limits = self._spec.limits
         members = self._members()
         resident = sum(member.rss_pages for member in members) * _PAGE
-        if limits.memory_limit_mb is not None and resident > limits.memory_limit_mb * 1024 * 1024:
-            words = f"memory {resident >> 20} MB is over memory_limit_mb {limits.memory_limit_mb}"
-            return [Stuck(Cause.MEMORY, words)]
-        if limits.cpu_limit_percent is None:
+        self.peak_bytes = max(self.peak_bytes, resident)
+        percent = self._cpu_percent(members, now)
+        return self._check_memory(resident) or self._check_cpu(percent)
+
+    def _check_memory(self, resident: int) -> list[Event | Notice]:
+        limit = self._spec.limits.memory_limit_mb
+        if limit is None or resident <= limit * 1024 * 1024:
+            self._memory_over = 0
             return []
-        ticks = sum(member.cpu_ticks for member in members)
-        if self._cpu_since is None:
-            self._cpu_since = (now, ticks)
+        self._memory_over += 1
+        if self._memory_over < MEMORY_SAMPLES:
             return []
-        since, before = self._cpu_since
-        if now - since < max(self._health.interval, MEMORY_INTERVAL_S):
+        words = f"memory {resident >> 20} MB is over memory_limit_mb {limit}"
+        return [Stuck(Cause.MEMORY, f"{words}, {self._memory_over} samples in a row")]
+
+    def _check_cpu(self, percent: float | None) -> list[Event | Notice]:
+        limits = self._spec.limits
+        if limits.cpu_limit_percent is None or percent is None:
             return []
-        self._cpu_since = (now, ticks)
-        percent = 100.0 * max(0, ticks - before) / _TICKS_PER_S / (now - since)
         if percent <= limits.cpu_limit_percent:
-            self._cpu_strikes = 0
+            self._cpu_over = 0
             return []
-        self._cpu_strikes += 1
+        self._cpu_over += 1
+        if self._cpu_over % CPU_SAMPLES:
+            return []
         words = f"CPU {percent:.0f} % is over cpu_limit_percent {limits.cpu_limit_percent}"
-        if limits.cpu_limit_action == "restart" and self._cpu_strikes >= _CPU_STRIKES:
-            return [Stuck(Cause.CPU, f"{words}, {self._cpu_strikes} times in a row")]
+        words += f", {self._cpu_over} samples in a row"
+        if limits.cpu_limit_action == "restart":
+            return [Stuck(Cause.CPU, words)]
         return [Notice(event="cpu_over_limit", detail=words)]
+
+    def _cpu_percent(self, members: list[ProcStat], now: float) -> float | None:
+        """Give the group's share of one processor since the last sample; None for the first.
+
+        Counted for each process by itself: one that ended takes its past along.
+        """
+        before, since = self._ticks, self._sampled_at
+        self._ticks = {(m.pid, m.start): m.cpu_ticks for m in members}
+        self._sampled_at = now
+        if since is None or now <= since:
+            return None
+        spent = sum(max(0, now_ - before.get(key, 0)) for key, now_ in self._ticks.items())
+        return 100.0 * spent / _TICKS_PER_S / (now - since)

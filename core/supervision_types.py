@@ -54,7 +54,8 @@ class Cause(enum.Enum):
     STOP = "stop"
     RESTART = "restart"
     STARTUP = "startup"
-    HEALTH = "health"
+    HEARTBEAT = "heartbeat"
+    PROBE = "probe"
     MEMORY = "memory"
     CPU = "cpu"
 
@@ -146,7 +147,7 @@ class Degraded:
 class Stuck:
     """The child must be replaced: beat too old, memory or CPU over the limit."""
 
-    cause: Cause = Cause.HEALTH
+    cause: Cause = Cause.HEARTBEAT
     reason: str = ""
 
 

@@ -55,7 +55,7 @@ def standing(state: State, **changes: object) -> SupervisorState:
     if state.has_child:
         base["unsettled"] = True
     if state is STOPPING:
-        base["cause"] = Cause.HEALTH
+        base["cause"] = Cause.HEARTBEAT
     if state in (STARTING, STOPPING, BACKOFF, FINISHING):
         base["deadline"] = NOW
     if state is FINISHING:
@@ -365,8 +365,8 @@ def test_a_user_restart_costs_no_budget_and_waits_for_nothing() -> None:
 
 def test_a_restart_for_health_goes_through_the_budget() -> None:
     """A stale beat is a failure like any other."""
-    s, actions = decide(standing(RUNNING), Stuck(Cause.HEALTH, "old beat"), NOW, POLICY)
-    assert actions == (Terminate(Cause.HEALTH, keep_orders=True),)
+    s, actions = decide(standing(RUNNING), Stuck(Cause.HEARTBEAT, "old beat"), NOW, POLICY)
+    assert actions == (Terminate(Cause.HEARTBEAT, keep_orders=True),)
     s, _ = decide(s, Exited(0, OrdersLeft.MAYBE), NOW, POLICY)
     assert (s.state, len(s.restarts)) == (BACKOFF, 1)
 

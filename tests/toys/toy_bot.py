@@ -122,6 +122,23 @@ class Toy:
             file.write(words + "\n")
         print(words, flush=True)
 
+    def chatter(self) -> None:
+        """Write numbered lines, each whole by one write, and note how far it came."""
+        number = 0
+        while not self.stopping.wait(self.options.chatter):
+            number += 1
+            os.write(1, f"line {os.getpid()} {number} {'.' * 40} end\n".encode())
+
+    def misbehave(self) -> None:
+        """Take memory or processor time, itself or by a child of its own."""
+        o = self.options
+        code = f"import time\nheld = bytearray(b'x' * ({o.leak or 0} << 20))\n"
+        code += "while True:\n    pass\n" if o.spin else "time.sleep(600)\n"
+        if o.by_grandchild:
+            subprocess.Popen([sys.executable, "-c", code])
+        else:
+            threading.Thread(target=exec, args=(code, {}), daemon=True).start()
+
     def run(self) -> int:
         o = self.options
         count_file = self.run_dir / "starts"
@@ -159,6 +176,10 @@ class Toy:
             self.serve()
         if o.bot:
             threading.Thread(target=self.beat, daemon=True).start()
+        if o.chatter is not None:
+            threading.Thread(target=self.chatter, daemon=True).start()
+        if (o.leak or o.spin) and not (o.once and starts > 1):
+            self.misbehave()
         self.wait_for_term()
         return 0
 
@@ -174,6 +195,17 @@ def main() -> int:
     parser.add_argument("--never-ready", action="store_true")
     parser.add_argument("--grandchild", action="store_true")
     parser.add_argument("--own-session", action="store_true")
+    parser.add_argument("--leak", type=int, metavar="MB", help="hold that much, once it is ready")
+    parser.add_argument("--spin", action="store_true", help="a loop without an end beside it")
+    parser.add_argument(
+        "--by-grandchild", action="store_true", help="--leak and --spin: not itself"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="--leak and --spin: the first start only"
+    )
+    parser.add_argument(
+        "--chatter", type=float, metavar="S", help="a numbered line every S seconds"
+    )
     parser.add_argument("--finish-code", type=int, default=0)
     parser.add_argument("--finish-hangs", action="store_true")
     parser.add_argument("--cancel-orders", action="store_true")
