@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.instance_lookup import find_records
+from core import deaths
 from core.console import Console
 from core.desired import Desired
 from core.errors import ExitCode, StoreError
@@ -20,11 +21,13 @@ from core.health import read_beat
 from core.i18n import t
 from core.listing import describe, local_time
 from core.log_files import tail
+from core.looking import last_words
 from core.masking import escape_controls, mask_text, mask_value
 from core.paths import read_limited, run_dir
 
 LOGS = ("daemon.log", "bot_stdout.log", "bot_stderr.log")
 LINES = 5
+SHOWN_DEATHS = 5
 _LIMIT = 1 << 20
 _ENTRY_ROWS = (
     ("State", "state"),
@@ -64,6 +67,7 @@ def collect_info(instance_id: str, root: Path) -> dict[str, Any]:
         "should_run": _should_run(root, instance_id),
         "heartbeat": _heartbeat(folder, record),
         "last_exit": _read_json(folder / "exit.json"),
+        "deaths": deaths.load(folder),
         "config": mask_value(_read_json(folder / "config.json")),
         "logs": {name: [mask_text(line) for line in tail(log_dir, name, LINES)] for name in LOGS},
     }
@@ -93,10 +97,30 @@ def render_info(document: dict[str, Any]) -> str:
         for section in ("strategy_config", "exchange_config"):
             if isinstance(config.get(section), dict) and config[section]:
                 lines += ["", section, *_columns(list(config[section].items()))]
+    lines += _deaths(document["deaths"])
     for name, last in document["logs"].items():
         if last:
             lines += ["", name, *("  " + escape_controls(line, keep="\t") for line in last)]
     return "\n".join(lines)
+
+
+def _deaths(records: list[dict[str, Any]]) -> list[str]:
+    """List how the last processes ended, newest first, with the newest one's last lines."""
+    if not records:
+        return []
+    lines = ["", t("Earlier processes")]
+    lines += [
+        f"  {local_time(record.get('at'))}  {_text(record.get('pid'))}  "
+        + escape_controls(deaths.summary(record))
+        for record in records[:SHOWN_DEATHS]
+    ]
+    said = last_words(records[0], deaths.LINES)
+    return (
+        [*lines, "", t("Last lines of process {pid}", pid=_text(records[0].get("pid")))]
+        + [f"  {line}" for line in said]
+        if said
+        else lines
+    )
 
 
 def _columns(rows: list[tuple[str, Any]]) -> list[str]:

@@ -60,9 +60,11 @@ def open_private(path: Path, flags: int) -> int:
     return fd
 
 
-def publish(path: Path, data: bytes | str) -> None:
+def publish(path: Path, data: bytes | str, *, durable: bool = True) -> None:
     """Write a whole file atomically, 0600: a reader sees the old one or the new one, never half.
 
+    Not `durable`: for what only informs and means nothing after a power cut; it saves the waiting
+    for the disk.
     The folder must exist. Errors: OSError; the old file is then still there, whole, and nothing
     is left beside it. A link at `path` is refused (ELOOP).
     """
@@ -73,7 +75,8 @@ def publish(path: Path, data: bytes | str) -> None:
     try:
         try:
             write_all(fd, data.encode() if isinstance(data, str) else data)
-            os.fsync(fd)
+            if durable:
+                os.fsync(fd)
         finally:
             os.close(fd)
         temp.replace(path)
@@ -81,7 +84,8 @@ def publish(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temp.unlink()
         raise
-    sync_dir(path.parent)
+    if durable:
+        sync_dir(path.parent)
 
 
 def remove_leftovers(path: Path) -> None:

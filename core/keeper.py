@@ -13,12 +13,14 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import pidfile, process
+from core import deaths, pidfile, process
 from core.child import ChildRunner, LeftoversError
+from core.identity import read_pid_file
 from core.log_files import JsonLineLog
 from core.loop import READ, Loop
 from core.monitor import Monitor, Notice
@@ -33,12 +35,22 @@ class Keeper:
     """The child and the finish step of one instance; at most one of the two exists."""
 
     def __init__(
-        self, run_dir: Path, loop: Loop, log: JsonLineLog, feed: Callable[[Event], None]
+        self,
+        run_dir: Path,
+        loop: Loop,
+        log: JsonLineLog,
+        feed: Callable[[Event], None],
+        why: Callable[[], tuple[str, str]],
     ) -> None:
+        """`why` gives the cause and the reason for which the child is being ended, if it is."""
         self._run_dir = run_dir
         self._loop = loop
         self._log = log
         self._feed = feed
+        self._why = why
+        self._was_killed = False
+        self._oom_kills: int | None = None
+        self.last_death: deaths.Record = {}
         self._runner: ChildRunner | None = None
         self._child: Child | None = None
         self._finish: Child | None = None
@@ -87,9 +99,15 @@ class Keeper:
         except (SpawnError, LeftoversError, OSError) as error:
             self._log.event("spawn_failed", "error", error=str(error))
             code, left = process.EXEC_FAILED, OrdersLeft.UNTOUCHED
+            self._note_death(
+                deaths.make_record(pid=0, start=0, code=code, cause="spawn", reason=str(error)),
+                None,
+            )
             self._feed(Exited(code, left, random.random(), str(error)))
             return
         self._child = child
+        self._was_killed = False
+        self._oom_kills = deaths.oom_kills()
         spec = self.runner.spec
         self._log.event("child_started", child=child.pid, program=spec.argv[0])
         self._watch(child, is_ready=False)
@@ -113,6 +131,7 @@ class Keeper:
     def kill(self) -> None:
         """KILL the child's group."""
         assert self._child is not None
+        self._was_killed = True
         self._log.event("child_killed", "warning", child=self._child.pid)
         self.runner.kill(self._child)
 
@@ -218,7 +237,7 @@ class Keeper:
         left = self._sweep(child)  # before the reaping: until then nobody can reuse the number
         if left:
             self._log.event("group_not_empty", "error", pids=[member.pid for member in left])
-        code = process.reap(child.pid) if child.ours else None
+        code, peak, cpu_s = process.reap_used(child.pid) if child.ours else (None, 0, None)
         for source in runner.output.sources():
             for _ in range(_LAST_CHUNKS):
                 if not runner.output.drain(source):
@@ -229,17 +248,59 @@ class Keeper:
         self._loop.unregister(child.pidfd)
         child.close()
         if self._monitor is not None:
+            peak = max(peak, self._monitor.peak_bytes)
             if self._monitor.probe is not None:
                 self._loop.unregister(self._monitor.probe.sock.fileno())
             self._monitor.close()
             self._monitor = None
         self._child = None
+        marked = deaths.LastLines.mark(Path(runner.spec.logs.log_dir))
         code, orders, cause = runner.judge_exit(child, code)
+        record = self._describe_death(child, code, cause, peak, cpu_s)
         with contextlib.suppress(OSError):
             pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
         level = "info" if code == 0 else "error"
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
         self._feed(Exited(code, orders, random.random(), cause if code else ""))
+        self._note_death(record, marked)  # after the successor's start
+
+    def note_unwatched(self) -> None:
+        """Keep a record of a bot that ended while no supervisor lived."""
+        named = read_pid_file(self._run_dir / pidfile.BOT_PID)
+        if named is None:
+            return
+        gone = Child(pid=named[0], start=named[1] or 0, pidfd=-1, ours=False)
+        code, _, words = self.runner.judge_exit(gone, None)
+        record = deaths.make_record(
+            pid=gone.pid, start=0, code=code, cause="unwatched", reason=words
+        )
+        self._note_death(record, deaths.LastLines.mark(Path(self.runner.spec.logs.log_dir)))
+
+    def _describe_death(
+        self, child: Child, code: int | None, words: str, peak: int, cpu_s: float | None
+    ) -> deaths.Record:
+        cause, reason = self._why()
+        if not cause and code == -signal.SIGKILL and not self._was_killed:
+            before, now = self._oom_kills, deaths.oom_kills()
+            if before is not None and now is not None and now > before:
+                cause, reason = "oom", "the kernel killed for want of memory meanwhile"
+        return deaths.make_record(
+            pid=child.pid,
+            start=child.start,
+            code=code,
+            cause=cause,
+            reason=reason or (words if code else ""),
+            peak_bytes=peak,
+            cpu_s=cpu_s,
+            was_killed=self._was_killed,
+        )
+
+    def _note_death(self, record: deaths.Record, marked: deaths.LastLines | None) -> None:
+        self.last_death = record
+        try:
+            deaths.save(self._run_dir, record, marked.read() if marked is not None else {})
+        except OSError as error:
+            self._log.event("death_not_recorded", "error", error=str(error), **record)
 
     def _sweep(self, child: Child) -> list[ProcStat]:
         try:

@@ -62,6 +62,8 @@ CATALOGUE = {
     "code {code}: {cause}; orders left: {orders_left}": (
         "代碼 {code}：{cause}；剩餘訂單：{orders_left}"
     ),
+    "Earlier processes": "先前的行程",
+    "Last lines of process {pid}": "行程 {pid} 的最後輸出",
     "yes": "是",
     "no": "否",
     "Price": "價格",

@@ -56,7 +56,21 @@ def parts(log_dir: Path, name: str) -> list[Path]:
 
 def tail(log_dir: Path, name: str, count: int) -> list[str]:
     """Return the last `count` lines, oldest first, reaching back over days as far as needed."""
-    return _tail_of(parts(log_dir, name), count)
+    return lines_of(parts(log_dir, name), count)
+
+
+def tail_of(log_dir: Path, name: str, count: int, *, before: tuple[int, int] | None) -> list[str]:
+    """Return the last `count` lines of the files older than one (device, inode).
+
+    None: those of earlier days.
+    """
+    today, older = time.strftime("%Y-%m-%d"), []
+    for path in parts(log_dir, name):
+        info = path.stat()
+        if (info.st_dev, info.st_ino) == before or (before is None and path.parent.name == today):
+            break
+        older.append(path)
+    return lines_of(older, count)
 
 
 def follow(
@@ -78,8 +92,8 @@ def follow(
             # One end for both: what stands before it is the tail, what comes after is followed.
             end = _end_of_lines(current)
             os.lseek(current, end, os.SEEK_SET)
-            last = _lines_before(current, end, lines)
-            yield from _tail_of(existing[:-1], lines - len(last))
+            last = lines_before(current, end, lines)
+            yield from lines_of(existing[:-1], lines - len(last))
             yield from last
         rest = b""
         while True:
@@ -146,7 +160,8 @@ def _end_of_lines(descriptor: int) -> int:
     return start + newline + 1
 
 
-def _tail_of(files: list[Path], count: int) -> list[str]:
+def lines_of(files: list[Path], count: int) -> list[str]:
+    """Return the last `count` lines of these files, oldest file first."""
     lines: list[str] = []
     for path in reversed(files):
         if len(lines) >= count:
@@ -156,13 +171,13 @@ def _tail_of(files: list[Path], count: int) -> list[str]:
             continue
         try:
             end = os.fstat(descriptor).st_size
-            lines = _lines_before(descriptor, end, count - len(lines)) + lines
+            lines = lines_before(descriptor, end, count - len(lines)) + lines
         finally:
             os.close(descriptor)
     return lines
 
 
-def _lines_before(descriptor: int, end: int, count: int) -> list[str]:
+def lines_before(descriptor: int, end: int, count: int) -> list[str]:
     """Read backwards from `end` in blocks until `count` lines are there."""
     if count <= 0:
         return []

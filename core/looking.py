@@ -13,12 +13,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from core import deaths
 from core.console import Console
 from core.errors import ExitCode
 from core.instance_manager import InstanceRegistry
 from core.listing import collect, local_time, render_table
 from core.log_files import follow, tail
+from core.masking import escape_controls
 from core.targets import resolve_targets
+
+_WELL = frozenset({"RUNNING", "STOPPED", "EXITED"})
+"""States in which nobody asks what the last child said when it died."""
 
 STREAMS = {"daemon": "daemon.log", "stdout": "bot_stdout.log", "stderr": "bot_stderr.log"}
 
@@ -38,7 +43,8 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
             codes.append(int(ExitCode.NOT_RUNNING))
             continue
         record = records.get(name, {})
-        entry = {**entry, "reason": record.get("reason") or None}
+        last = next(iter(deaths.load(target.folder)), None)
+        entry = {**entry, "reason": record.get("reason") or None, "last_death": last}
         shown.append(entry)
         codes.append(_status_code(entry["state"]))
         if not console.as_json:
@@ -98,8 +104,28 @@ def _show(entry: dict[str, Any], console: Console) -> None:
         ("started", local_time(entry["started_at"])),
         ("restarts", entry["restarts"]),
         ("reason", entry["reason"]),
+        ("last exit", _ended(entry["last_death"])),
         ("hint", entry["hint"]),
     )
     for name, value in rows:
         if value not in (None, ""):
             console.say("  {name} {value}", name=f"{name:<11}", value=str(value))
+    if entry["last_death"] is not None and entry["state"] not in _WELL:
+        for line in last_words(entry["last_death"]):
+            console.say("    {line}", line=line)
+
+
+def _ended(record: dict[str, Any] | None) -> str | None:
+    if record is None:
+        return None
+    return escape_controls(f"{local_time(record.get('at'))} {deaths.summary(record)}")
+
+
+def last_words(record: dict[str, Any], count: int = 10) -> list[str]:
+    """Take the last lines of a dead child: of its errors, else of its output."""
+    log = record.get("log")
+    for name in ("bot_stderr.log", "bot_stdout.log"):
+        lines = log.get(name) if isinstance(log, dict) else None
+        if isinstance(lines, list) and any(str(line).strip() for line in lines):
+            return [escape_controls(str(line), keep="\t") for line in lines[-count:]]
+    return []

@@ -53,8 +53,11 @@ def note_holder(fd: int, identity: ProcessId) -> None:
 
 
 def write_pid(path: Path, pid: int, start: int | None = None) -> None:
-    """Publish a PID file. Errors: OSError; a planted link is refused (ELOOP), its target whole."""
-    publish(path, f"{pid}\n" if start is None else f"{pid}\n{start}\n")
+    """Publish a PID file. Errors: OSError; a planted link is refused (ELOOP), its target whole.
+
+    Not through to the disk: after a power cut no PID means anything.
+    """
+    publish(path, f"{pid}\n" if start is None else f"{pid}\n{start}\n", durable=False)
 
 
 def remove_pid(path: Path) -> None:

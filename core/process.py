@@ -386,5 +386,11 @@ def peek_exited() -> int | None:
 
 def reap(pid: int) -> int:
     """Reap an ended child; returns its exit code, or minus the signal that killed it."""
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    return reap_used(pid)[0]
+
+
+def reap_used(pid: int) -> tuple[int, int, float]:
+    """Reap an ended child; its exit code, the bytes it held at most, the CPU seconds it took."""
+    _, status, used = os.wait4(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime

@@ -101,7 +101,7 @@ class Supervisor:
         )
         self._teller = Teller(spec, self.registry, self._control, observe)
         self._log = self._teller.log
-        self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed)
+        self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed, self._why)
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
         self._lock: int | None = None
@@ -163,6 +163,7 @@ class Supervisor:
                 self._state = replace(self._state, total_restarts=self._restarts_before)
                 self._feed(Adopt())
             else:
+                self._keeper.note_unwatched()
                 self._keeper.end_leftovers()
                 record = self.registry.get(self.spec.instance_id) or {}
                 # Only our bot's orders can be finished; another program's are its own affair.
@@ -255,6 +256,13 @@ class Supervisor:
                 self._perform(action)
             self._publish(before)
             self._events.popleft()
+
+    def _why(self) -> tuple[str, str]:
+        """For which cause and reason the child is being ended; empty when it is not."""
+        s = self._state
+        if s.state is not State.STOPPING or s.cause is None:
+            return "", ""
+        return s.cause.value, "" if s.cause.is_asked else s.reason
 
     def _perform(self, action: Action) -> None:
         match action:

@@ -342,6 +342,30 @@ def test_info_of_a_dead_instance(cli: Cli, registry: InstanceRegistry, tmp_path:
     assert "\x1b" not in text
 
 
+def test_info_tells_how_earlier_processes_ended(
+    cli: Cli, registry: InstanceRegistry, tmp_path: Path
+) -> None:
+    """Newest first, with the newest one's last lines; nothing in them moves the cursor."""
+    from core import deaths
+
+    registry.register("a", {"status": "BACKOFF"})
+    for code in (3, -9):
+        record = deaths.make_record(pid=4000 + code, start=0, code=code, cause="")
+        deaths.save(
+            tmp_path / "logs" / "a", record, {"bot_stderr.log": [f"last of {code} \x1b[2J"]}
+        )
+
+    document = cli.json("info", "a")
+    _, text, _ = cli("info", "a")
+
+    assert [death["signal"] or death["code"] for death in document["deaths"]] == ["SIGKILL", 3]
+    assert "3991  signal: signal SIGKILL" in text
+    assert "4003  exit: exit code 3" in text
+    assert "Last lines of process 3991" in text
+    assert "last of -9" in text
+    assert "\x1b" not in text
+
+
 def test_info_of_a_poor_record(cli: Cli, registry: InstanceRegistry) -> None:
     """Whatever is missing is not shown."""
     registry.register("a", {})

@@ -255,6 +255,22 @@ def test_a_failed_start_shows_the_bot_s_last_lines(run: Shell, fleet: ToyFleet) 
     assert run("status", "toy").code == 3
 
 
+def test_status_tells_how_the_last_process_ended(run: Shell, fleet: ToyFleet) -> None:
+    """In words with its last lines, and as JSON with all that is kept; also after the stop."""
+    write_config(fleet, "toy", "--exit-code", "3", restart_delay=30)
+    run("start", "--config", "toy")
+    words = run("status", "toy")
+    assert "last exit" in words.out
+    assert "exit: exit code 3" in words.out
+    assert "toy ends with 3" in words.out
+    death = run("status", "toy", "--json").json()["last_death"]
+    assert (death["cause"], death["code"]) == ("exit", 3)
+    assert death["log"]["bot_stderr.log"][-1] == "toy ends with 3"
+    assert run("stop", "toy").code == 0
+    stopped = run("status", "toy")
+    assert (stopped.code, "exit code 3" in stopped.out) == (3, True)
+
+
 def test_a_permanent_failure_is_fatal_and_can_be_stopped(run: Shell, fleet: ToyFleet) -> None:
     """Exit 1, FATAL, nobody supervises it; stop makes it STOPPED."""
     write_config(fleet, "toy", "--exit-code", "2")
