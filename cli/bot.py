@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import json
 import os
 import queue
 import signal
@@ -129,6 +130,7 @@ class Bot:
         self.process = BotProcess(self.place.run_dir, dict(os.environ))
         self.log: Any = None  # structlog's logger, once it is configured
         self.orders_left: int | None = None
+        self.has_begun = False  # the engine runs: orders may be touched from here on
         self._snapshot: Snapshot | None = None
         self._notify: Any = None
         self._opened: Opened | None = None
@@ -141,7 +143,7 @@ class Bot:
         from core.log_manager import configure_bot_logging, get_logger
 
         self._hide_secrets()
-        configure_bot_logging(self.config.instance_id)
+        configure_bot_logging(self.config.instance_id, level=self.config.daemon.log_level)
         self.log = get_logger()
         try:
             self.process.take_lock()
@@ -158,7 +160,7 @@ class Bot:
         except Exception as error:
             self.log.exception("crashed", error=str(error))
             code, cause = int(ExitCode.CRASH), f"{type(error).__name__}: {error}"
-        self.process.leave(code, cause[:500], self.orders_left)
+        self.process.leave(code, cause[:500], self.orders_left, untouched=not self.has_begun)
         return code
 
     def _hide_secrets(self) -> None:
@@ -216,6 +218,7 @@ class Bot:
             self._watch_signals()
             gc.freeze()  # what is loaded now stays: no collection looks at it again
             gc.enable()
+            self.has_begun = True
             threading.Thread(target=self._engine_thread, args=(engine,), name="engine").start()
             self._supervise(engine, OutputRepointer(self.place.log_dir))
         finally:
@@ -266,11 +269,26 @@ class Bot:
                     engine.inbox.post_command(self.process.stop_note())
                 case "hangup":
                     repointer.check()
+                    self._follow_log_level()
                 case "died":
                     assert error is not None
                     raise error
                 case _:
                     return
+
+    def _follow_log_level(self) -> None:
+        """Take the log level from the config as it is accepted now; the rest stays as it was."""
+        from core.log_manager import LEVELS, change_level
+
+        try:
+            document = json.loads(self.loaded.path.read_text(encoding="utf-8-sig"))
+            level = document.get("daemon_config", document).get("log_level", "info")
+        except (OSError, ValueError, AttributeError) as error:
+            self.log.warning("log_level_not_read", error=str(error))
+            return
+        if level in LEVELS:
+            change_level(level)
+            self.log.info("log_level", level=level)
 
     def _watch_signals(self) -> None:
         """Signal handlers only enqueue."""

@@ -76,8 +76,13 @@ class BotProcess:
             reason=str(note.get("reason", "SIGTERM")),
         )
 
-    def leave(self, code: int, cause: str, orders_left: int | None) -> None:
-        """Leave the exit note for a supervisor that is not our parent."""
+    def leave(
+        self, code: int, cause: str, orders_left: int | None, *, untouched: bool = False
+    ) -> None:
+        """Leave the exit note for our supervisor, also one that is not our parent.
+
+        `untouched`: this process ended before it could place or cancel any order.
+        """
         note = {
             "v": 1,
             "pid": os.getpid(),
@@ -85,6 +90,7 @@ class BotProcess:
             "code": code,
             "cause": cause,
             "orders_left": orders_left,
+            "untouched": untouched,
         }
         with contextlib.suppress(OSError):
             publish(self.run_dir / "exit.json", json.dumps(note) + "\n")

@@ -37,6 +37,7 @@ STOPPED_MEANWHILE = "another command stops it"
 _GRACE_S = 2.0
 _AT_REST = frozenset({"STOPPED", "EXITED", "FATAL"})
 _NOT_UP = _AT_REST | {"STOPPING", "FINISHING"}
+_RELOAD_S = 60.0  # a check is 0.3 s, a moved grid up to 10 s; the supervisor has its own time-outs
 _ENDING_S = 2.0  # from its last record a supervisor needs some milliseconds to its end
 
 
@@ -144,6 +145,27 @@ class Batch:
             return
         orphan = self._registry.liveness(spec.instance_id).bot_pid is not None
         self.launch(spec, first=Restart(), await_start=orphan)
+
+    def reload(self, target: Target, spec: ChildSpec) -> bool:
+        """Have the living supervisor apply a spec that needs no new bot; False: it failed (told).
+
+        Should it find that a restart is needed after all (no page answers), that is done.
+        """
+        pid = self._registry.liveness(spec.instance_id).pid
+        try:
+            with connect(target.folder, pid or 0) as client:
+                client.ask("reload", watch=True, spec=spec.to_json())
+                answer = client.read(time.monotonic() + _RELOAD_S)
+                while answer is not None and answer.get("event") != "reloaded":
+                    answer = client.read(time.monotonic() + _RELOAD_S)
+        except ControlError as error:
+            self.fail(spec.instance_id, ExitCode.FAILED, str(error))
+            return False
+        if answer is None or not answer.get("ok"):
+            words = str((answer or {}).get("error") or "its supervisor ended meanwhile")
+            self.fail(spec.instance_id, ExitCode.FAILED, words)
+            return False
+        return True
 
     def replace_supervisor(self, target: Target) -> None:
         """Let the supervisor go without its bot, and adopt the bot with a new one."""

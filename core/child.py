@@ -251,6 +251,8 @@ class ChildRunner:
         cause = str(note.get("cause", ""))
         if not self.spec.is_bot:
             return code, OrdersLeft.NONE, cause
+        if note.get("untouched") is True:
+            return code, OrdersLeft.UNTOUCHED, cause
         left = note.get("orders_left")
         if isinstance(left, int):
             return code, OrdersLeft.NONE if left == 0 else OrdersLeft.MAYBE, cause

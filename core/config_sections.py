@@ -55,6 +55,9 @@ StrategyName = Annotated[Literal["perp_grid"], one_of(*STRATEGIES)]
 Mode = Annotated[Literal["live", "paper"], one_of("live", "paper")]
 FeedKind = Annotated[Literal["synthetic", "csv"], one_of("synthetic", "csv")]
 HealthCheck = Annotated[Literal["auto", "none"], one_of("auto", "none")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], one_of("debug", "info", "warning", "error")
+]
 CpuLimitAction = Annotated[Literal["warn", "restart"], one_of("warn", "restart")]
 
 
@@ -110,6 +113,7 @@ class DaemonConfig(Section):
     log_cleanup_interval: PositiveSeconds = 86400.0
     log_retention_days: PositiveCount = 2
     log_max_mb: PositiveCount | None = 512  # null: no limit
+    log_level: LogLevel = "info"  # of the bot
     environment: Variables = {}
     env_file: PathText | None = None
     bot_args: BotArgs = ""

@@ -7,13 +7,16 @@ stay references, and an account is named by a digest.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.paths import for_display, installed_run_py, resolve
 
@@ -182,6 +185,7 @@ def build_spec(
             cleanup_interval=daemon.log_cleanup_interval,
             retention_days=daemon.log_retention_days,
             max_mb=daemon.log_max_mb,
+            level=daemon.log_level,
         ),
         environment=environment,
         env_files=tuple(str(path) for path in env_files),
@@ -191,7 +195,43 @@ def build_spec(
         symbol=config.symbol,
         grid=_grid(config),
         warnings=tuple(warnings),
+        settings=settings_of(config),
     )
+
+
+def settings_of(config: InstanceConfig) -> dict[str, str]:
+    """Render every value in force as text by its JSON path, secrets as digests.
+
+    Of a program of the user's own only daemon_config means anything. A bot's `bot_args` are merged
+    into strategy_config already; `environment` is compared as written, not by its values.
+    """
+    daemon = config.daemon.model_dump(exclude={"environment"})
+    if config.is_bot:
+        del daemon["bot_args"]
+    sections: dict[str, dict[str, Any]] = {"daemon_config": daemon}
+    if config.is_bot:
+        exchange = config.exchange.model_dump(exclude={"api_key", "secret_key"})
+        for name in ("api_key", "secret_key"):
+            secret = getattr(config.exchange, name)
+            text = secret.reveal() if secret is not None else ""
+            exchange[name] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        sections |= {"exchange_config": exchange, "strategy_config": config.strategy.model_dump()}
+    found = {
+        f"{section}.{key}": _as_text(value)
+        for section, values in sections.items()
+        for key, value in values.items()
+    }
+    return {**found, "metadata": _as_text(config.metadata.model_dump())}
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"  # 140 and 140.0 are one price
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def account_of(config: InstanceConfig) -> str | None:

@@ -54,6 +54,14 @@ class StoreError(GridfleetError):
     """A database that cannot be read or written; what was to be written is not there."""
 
 
+class AlreadyRunning(GridfleetError):
+    """Another supervisor holds this instance."""
+
+    def __init__(self, instance_id: str, pid: int | None) -> None:
+        super().__init__(f"{instance_id}: already running (pid {pid or 'unknown'})")
+        self.pid = pid
+
+
 class IllegalTransition(GridfleetError):
     """A state machine was asked for a change that its table does not have: a bug of ours."""
 

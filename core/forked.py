@@ -6,6 +6,7 @@ Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -28,18 +29,7 @@ def run_forked(work: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S)
     The caller must have one thread. Errors: GridfleetError, naming `what`, when the process dies,
     takes longer than the time-out, or `work` raises: it answers with values, not exceptions.
     """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            gc.disable()  # its whole memory goes in a moment
-            os.close(reader)
-            _forget_signals()
-            with os.fdopen(writer, "w") as pipe:
-                json.dump(_answer(work), pipe)
-        finally:
-            os._exit(0)  # nothing may unwind into this copy of the caller's stack
-    os.close(writer)
+    reader, pid = _fork(work)
     try:
         answer = _read_all(reader, time.monotonic() + timeout_s)
     finally:
@@ -52,6 +42,82 @@ def run_forked(work: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S)
     if "error" in told:
         raise GridfleetError(f"{what} failed: {told['error']}")
     return told["done"]
+
+
+class Work:
+    """A piece of work that nobody waits for: its pipe `fd` is in somebody's selector.
+
+    `read` at each readiness until it says True, then `finish`, then `done(answer)`. The answer is
+    the work's own mapping, or `{"error": ...}`.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], dict[str, Any]],
+        what: str,
+        done: Callable[[dict[str, Any]], None],
+        timeout_s: float | None = None,
+    ) -> None:
+        """Fork it. Errors: OSError."""
+        self.done = done
+        self.deadline = time.monotonic() + (timeout_s or TIMEOUT_S)
+        self._what = what
+        self._chunks: list[bytes] = []
+        self.fd, self.pid = _fork(work, alone=True)
+        os.set_blocking(self.fd, False)
+        # Its caller's loop may reap it before we end it; the descriptor then names nobody else.
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def read(self) -> bool:
+        """Take what is there; True at the end."""
+        try:
+            chunk = os.read(self.fd, 65536)
+        except BlockingIOError:
+            return False
+        self._chunks.append(chunk)
+        return not chunk
+
+    def finish(self) -> dict[str, Any]:
+        """End and reap it, and give its answer."""
+        self.kill()
+        try:
+            told: dict[str, Any] = json.loads(b"".join(self._chunks))
+        except ValueError:
+            return {"error": f"{self._what}: no answer in time"}
+        done = told.get("done")
+        return done if isinstance(done, dict) else {"error": str(told.get("error"))}
+
+    def kill(self) -> None:
+        """End and reap it, without an answer."""
+        os.close(self.fd)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        os.close(self._pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def _fork(work: Callable[[], Any], *, alone: bool = False) -> tuple[int, int]:
+    """Fork; the reading end of the pipe that brings the answer, and the PID.
+
+    `alone`: no other descriptor of ours goes along, so that no lock outlives us in it.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            gc.disable()  # its whole memory goes in a moment
+            os.close(reader)
+            _forget_signals()
+            if alone:
+                os.closerange(3, writer)
+                os.closerange(writer + 1, 1 << 16)
+            with os.fdopen(writer, "w") as pipe:
+                json.dump(_answer(work), pipe)
+        finally:
+            os._exit(0)  # nothing may unwind into this copy of the caller's stack
+    os.close(writer)
+    return reader, pid
 
 
 def _answer(work: Callable[[], Any]) -> dict[str, Any]:

@@ -147,6 +147,9 @@ class InstanceRegistry:
         folder = run_dir(self.root, instance_id)
         pid = _live_pid(folder, ".supervisor.lock", "daemon.pid", record, "pid", locks)
         bot = _live_pid(folder, ".bot.lock", "bot.pid", record, "bot_pid", locks)
+        if bot is None and pid is not None:
+            # A program that closed what it inherited holds no lock; its supervisor knows it well.
+            bot = _recorded_bot(record)
         # Where no file tells, the bot lock's taker may be the supervisor that opened it.
         return Liveness(pid=pid, bot_pid=None if bot == pid else bot)
 
@@ -254,6 +257,15 @@ def _live_pid(
     if locks.is_held(folder / lock):
         return locks.holder(folder / lock)
     return None
+
+
+def _recorded_bot(record: Record) -> int | None:
+    """Give the recorded bot's PID if that very process runs."""
+    pid, start = record.get("bot_pid"), record.get("bot_start")
+    if not isinstance(pid, int) or not isinstance(start, int):
+        return None
+    identity = ProcessId(pid=pid, start=start, boot=str(record.get("boot_id") or ""))
+    return pid if identity.is_alive() else None
 
 
 def _with_identity(fields: dict[str, Any]) -> dict[str, Any]:

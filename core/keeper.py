@@ -17,6 +17,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import assert_never
 
 from core import deaths, pidfile, process
 from core.child import ChildRunner, LeftoversError
@@ -26,7 +27,20 @@ from core.loop import READ, Loop
 from core.monitor import Monitor, Notice
 from core.process import Child, ProcStat, SpawnError
 from core.spec import ChildSpec
-from core.supervision_types import Event, Exited, Finished, Healthy, OrdersLeft, Terminate
+from core.supervision_types import (
+    Action,
+    Event,
+    Exited,
+    Finished,
+    Healthy,
+    Kill,
+    KillFinish,
+    OrdersLeft,
+    Spawn,
+    StartFinish,
+    Terminate,
+    Watch,
+)
 
 _LAST_CHUNKS = 64  # 4 MB of last words; who writes more after its end has someone else writing
 
@@ -50,7 +64,7 @@ class Keeper:
         self._why = why
         self._was_killed = False
         self._oom_kills: int | None = None
-        self.last_death: deaths.Record = {}
+        self._spare: set[int] = set()
         self._runner: ChildRunner | None = None
         self._child: Child | None = None
         self._finish: Child | None = None
@@ -69,11 +83,45 @@ class Keeper:
     def use(self, spec: ChildSpec, *, web_port: int, started_at: str) -> None:
         """Run this spec from now on; between two children. Errors: OSError, the old one stays."""
         runner = ChildRunner(spec, self._run_dir, web_port=web_port, started_at=started_at)
+        runner.spare = self._spare
         if self._runner is not None:
             self._runner.close()
         self._runner = runner
 
+    def change(self, spec: ChildSpec) -> None:
+        """Go by this spec from now on, with the same child; only what needs no new one differs."""
+        before, self.runner.spec = self.runner.spec, spec
+        if self._monitor is not None:
+            self._monitor.change(spec)
+        if self._child is not None and spec.is_bot and before.logs.level != spec.logs.level:
+            process.send(self._child.pidfd, signal.SIGHUP)  # it reads the level again
+
+    def spare(self, pid: int, *, ended: bool) -> None:
+        """A helper process of ours is no member of the child's group, as long as it lives."""
+        if ended:
+            self._spare.discard(pid)
+        else:
+            self._spare.add(pid)
+
     # Acting ---------------------------------------------------------------------------------------
+
+    def perform(self, action: Action, *, close_positions: bool) -> None:
+        """Carry out what was decided; `close_positions` is for a Terminate."""
+        match action:
+            case Spawn():
+                self._spawn()
+            case Watch():
+                self._watch_adopted()
+            case Terminate():
+                self._terminate(action, close_positions=close_positions)
+            case Kill():
+                self._kill()
+            case StartFinish():
+                self._start_finish()
+            case KillFinish():
+                self._kill_finish()
+            case _:
+                assert_never(action)
 
     def find(self) -> bool:
         """Look for a bot that lives already; True when there is one to adopt."""
@@ -86,13 +134,13 @@ class Keeper:
         if found:
             self._log.event("leftovers_ended", "warning", pids=found)
 
-    def watch_adopted(self) -> None:
+    def _watch_adopted(self) -> None:
         """Watch the bot that was found."""
         assert self._child is not None
         self._log.event("child_adopted", child=self._child.pid)
         self._watch(self._child, is_ready=True)
 
-    def spawn(self) -> None:
+    def _spawn(self) -> None:
         """Start a child; a failure is told as its exit."""
         try:
             child = self.runner.spawn()
@@ -114,7 +162,7 @@ class Keeper:
         if spec.health.check == "none":
             self._feed(Healthy())
 
-    def terminate(self, action: Terminate, *, close_positions: bool) -> None:
+    def _terminate(self, action: Terminate, *, close_positions: bool) -> None:
         """Tell the child why, and TERM its group."""
         assert self._child is not None
         self._log.event("child_stopping", child=self._child.pid, cause=action.cause.value)
@@ -128,14 +176,14 @@ class Keeper:
         except OSError as error:
             self._log.event("stop_note_failed", "error", error=str(error))
 
-    def kill(self) -> None:
+    def _kill(self) -> None:
         """KILL the child's group."""
         assert self._child is not None
         self._was_killed = True
         self._log.event("child_killed", "warning", child=self._child.pid)
         self.runner.kill(self._child)
 
-    def start_finish(self) -> None:
+    def _start_finish(self) -> None:
         """Start the finish step; a failure is told as its end."""
         try:
             self._finish = self.runner.start_finish()
@@ -145,7 +193,7 @@ class Keeper:
             return
         self._log.event("finish_started", child=self._finish.pid)
 
-    def kill_finish(self) -> None:
+    def _kill_finish(self) -> None:
         """KILL the finish step's group."""
         assert self._finish is not None
         self._log.event("finish_killed", "error", child=self._finish.pid)
@@ -296,7 +344,6 @@ class Keeper:
         )
 
     def _note_death(self, record: deaths.Record, marked: deaths.LastLines | None) -> None:
-        self.last_death = record
         try:
             deaths.save(self._run_dir, record, marked.read() if marked is not None else {})
         except OSError as error:

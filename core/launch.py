@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from core.control import Message
-from core.errors import ConfigError, ExitCode, GridfleetError
+from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError
 from core.spec import ChildSpec
 from core.supervision_types import Event, State
-from core.supervisor import AlreadyRunning, Supervisor
+from core.supervisor import Supervisor
 
 _FAILED = frozenset({State.BACKOFF, State.FINISHING, State.FATAL, State.STOPPING})
 _READY = frozenset({State.RUNNING, State.EXITED, State.STOPPED})

@@ -6,7 +6,10 @@ and what lives now give the state:
 | record says              | supervisor lives | only the bot lives | neither lives            |
 | ------------------------ | ---------------- | ------------------ | ------------------------ |
 | STOPPED, EXITED, FATAL   | as it says       | ORPHANED           | as it says               |
-| any other                | as it says       | ORPHANED           | STOPPED, with a hint why |
+| any other                | as it says (1)   | ORPHANED           | STOPPED, with a hint why |
+
+(1) RUNNING or UNHEALTHY without a living bot is an old record: the supervisor could not write
+(a full disk), or is just about to. It is shown as BACKOFF: the bot is down and will be started.
 
 An entry of `collect` holds at least what CONTRACT 4 names; paths and times as recorded.
 """
@@ -37,6 +40,7 @@ STATES = REST_STATES | {
     "FINISHING",
     "STOPPING",
 }
+_WITH_BOT = frozenset({"RUNNING", "UNHEALTHY"})
 _SHOWN_WHEN_DEAD = frozenset({"BACKOFF", "FATAL"})
 _GREEN = frozenset({"RUNNING", "STARTING"})
 
@@ -45,6 +49,8 @@ def derive_state(status: object, alive: Liveness) -> str:
     """Tell the state from what the record says last and what lives now (the module's table)."""
     recorded = status if isinstance(status, str) and status in STATES else None
     if alive.pid is not None:
+        if alive.bot_pid is None and recorded in _WITH_BOT:
+            return "BACKOFF"
         return recorded or ("RUNNING" if alive.bot_pid is not None else "STARTING")
     if alive.bot_pid is not None:
         return ORPHANED

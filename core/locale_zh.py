@@ -89,6 +89,20 @@ CATALOGUE = {
     "{id}: {state}, bot {bot}, port {port} {reason}": (
         "{id}：{state}，機器人 {bot}，埠 {port} {reason}"
     ),
+    "the file's last change is not in force: ": "設定檔的最新修改未生效：",
+    "{id}: would be applied to the running bot; changed: {what}": (
+        "{id}：將直接套用，不重啟；變更：{what}"
+    ),
+    "{id}: would move the grid of the running bot; changed: {what}": (
+        "{id}：將直接移動網格，不重啟；變更：{what}"
+    ),
+    "{id}: would restart the bot; changed: {what}": "{id}：將重啟機器人；變更：{what}",
+    "{id}: applied, the bot runs on; changed: {what}": (
+        "{id}：已套用，機器人繼續運行；變更：{what}"
+    ),
+    "{id}: the grid was moved, the bot runs on; changed: {what}": (
+        "{id}：網格已移動，機器人繼續運行；變更：{what}"
+    ),
     "{id}: nothing has changed": "{id}：沒有變更",
     "{id}: is running already": "{id}：已在執行中",
     "{id}: it is not retried": "{id}：不會再重試",

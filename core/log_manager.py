@@ -37,7 +37,7 @@ _UNUSED = ("rich", "better_exceptions", "twisted", "zope")
 _DEFERRED: dict[str, tuple[str, ...]] = {"asyncio": ()}
 """Used by structlog only in its async methods: 30 ms and, with ssl, 3 MB."""
 
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 _MAX_TRACEBACK = 64_000  # characters; a recursion's thousand frames are cut in the middle
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -72,7 +72,7 @@ class LineWriter:
                 append_line(self._out, json_line(lost))
                 self.dropped = 0
             append_line(self._out, json_line(event))
-        if self._err is not None and _LEVELS.get(str(event.get("level")), 40) >= self._err_level:
+        if self._err is not None and LEVELS.get(str(event.get("level")), 40) >= self._err_level:
             append_line(self._err, text_line(event))
 
     # What structlog calls: every level is written alike, the level stands in the event.
@@ -90,6 +90,12 @@ def configure_bot_logging(
     writer = LineWriter(out, err)
     _configure(writer, level, {"instance_id": instance_id})
     _route_everything_else()
+
+
+def change_level(level: str) -> None:
+    """Log from this level on; loggers that exist already follow."""
+    structlog = _structlog()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
 
 
 def configure_command_logging(level: str = "warning") -> None:
@@ -132,7 +138,7 @@ def _configure(writer: LineWriter, level: str, fields: dict[str, Any]) -> None:
 
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, stamp],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )

@@ -16,6 +16,7 @@ from typing import Any
 from core import deaths
 from core.console import Console
 from core.errors import ExitCode
+from core.i18n import t
 from core.instance_manager import InstanceRegistry
 from core.listing import collect, local_time, render_table
 from core.log_files import follow, tail
@@ -45,6 +46,7 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
         record = records.get(name, {})
         last = next(iter(deaths.load(target.folder)), None)
         entry = {**entry, "reason": record.get("reason") or None, "last_death": last}
+        entry["config_fault"] = record.get("config_fault") or None
         shown.append(entry)
         codes.append(_status_code(entry["state"]))
         if not console.as_json:
@@ -104,6 +106,7 @@ def _show(entry: dict[str, Any], console: Console) -> None:
         ("started", local_time(entry["started_at"])),
         ("restarts", entry["restarts"]),
         ("reason", entry["reason"]),
+        ("config", _unapplied(entry["config_fault"])),
         ("last exit", _ended(entry["last_death"])),
         ("hint", entry["hint"]),
     )
@@ -113,6 +116,10 @@ def _show(entry: dict[str, Any], console: Console) -> None:
     if entry["last_death"] is not None and entry["state"] not in _WELL:
         for line in last_words(entry["last_death"]):
             console.say("    {line}", line=line)
+
+
+def _unapplied(fault: str | None) -> str | None:
+    return None if fault is None else t("the file's last change is not in force: ") + fault
 
 
 def _ended(record: dict[str, Any] | None) -> str | None:

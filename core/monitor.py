@@ -77,17 +77,26 @@ class Monitor:
         self._probe_at: float | None = now if probes else None
         self._probe_deadline: float | None = None
         self._beat_at: float | None = now + self._beat_limit if probes else None
-        limits = spec.limits
-        self._limits_at: float | None = (
-            now + SAMPLE_INTERVAL_S
-            if limits.memory_limit_mb is not None or limits.cpu_limit_percent is not None
-            else None
-        )
+        self._limits_at = now + SAMPLE_INTERVAL_S if _has_limits(spec) else None
         self._ticks: dict[tuple[int, int], int] = {}
         self._sampled_at: float | None = None
         self._memory_over = 0
         self._cpu_over = 0
         self.peak_bytes = 0  # of the whole group, as far as it was sampled
+
+    def change(self, spec: ChildSpec) -> None:
+        """Go by these settings from now on; what was counted so far counts on."""
+        now = time.monotonic()
+        self._spec, self._health = spec, spec.health
+        self._beat_limit = beat_limit_s(spec.health.interval, spec.health.failures)
+        if self._beat_at is not None:
+            self._beat_at = now
+        if self._probe_at is not None:
+            self._probe_at = min(self._probe_at, now + spec.health.interval)
+        if not _has_limits(spec):
+            self._limits_at = None
+        elif self._limits_at is None:
+            self._limits_at = now + SAMPLE_INTERVAL_S
 
     def next_due(self) -> float | None:
         """When `on_timer` has something to do next."""
@@ -241,3 +250,8 @@ class Monitor:
             return None
         spent = sum(max(0, now_ - before.get(key, 0)) for key, now_ in self._ticks.items())
         return 100.0 * spent / _TICKS_PER_S / (now - since)
+
+
+def _has_limits(spec: ChildSpec) -> bool:
+    limits = spec.limits
+    return limits.memory_limit_mb is not None or limits.cpu_limit_percent is not None

@@ -18,6 +18,7 @@ from core.config_files import EnvFile, Variables
 from core.console import Console
 from core.errors import ExitCode, UsageError
 from core.health import probe_address
+from core.i18n import t
 from core.instance_manager import InstanceRegistry
 from core.registry_file import start_command
 from core.targets import Target, resolve_targets
@@ -90,11 +91,11 @@ def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[i
 
     port = target.record.get("web_port")
     if not isinstance(port, int) or port <= 0:
-        raise PageError("unknown instance, or it has no page; see: daemon_manager list --all")
+        raise PageError(t("unknown instance, or it has no page; see: daemon_manager list --all"))
     bot_pid = InstanceRegistry(root).liveness(target.instance_id).bot_pid
     if bot_pid is None:
         command = start_command(target.instance_id, target.config_file)
-        raise PageError(f"its bot does not run; start it: {command}")
+        raise PageError(t("its bot does not run; start it: {command}", command=command))
     host = str(target.record.get("web_host") or "127.0.0.1")
     _, (address, _), header = probe_address(host, port)
     headers = {"Host": header, "Content-Type": "application/json"}
@@ -110,6 +111,11 @@ def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[i
                 f" pid {who.get('pid')!r}; expected pid {bot_pid}); nothing was sent to it"
             )
         return _exchange(connection, "POST", path, json.dumps(body), headers)
+    except ConnectionRefusedError:
+        raise PageError(
+            f"its bot runs (pid {bot_pid}), but nobody answers on http://{header}; see:"
+            f" daemon_manager status {target.instance_id}"
+        ) from None
     except (TimeoutError, OSError, HTTPException) as error:
         raise PageError(f"http://{header}{path}: {error or type(error).__name__}") from None
     finally:

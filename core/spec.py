@@ -8,7 +8,7 @@ secret: the child's secrets are expanded by the child itself.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 BROWSER_BLOCKED_PORTS = frozenset({5060, 5061, 6000, 6566, *range(6665, 6670), 6679, 6697, 10080})
@@ -52,12 +52,16 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """`log_dir` is absolute; `max_mb` caps all logs of the instance, None: no cap."""
+    """`log_dir` is absolute; `max_mb` caps all logs of the instance, None: no cap.
+
+    `level` is the bot's: debug, info, warning, error.
+    """
 
     log_dir: str
     cleanup_interval: float = 86400.0
     retention_days: int = 2
     max_mb: int | None = None
+    level: str = "info"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,8 @@ class ChildSpec:
     run.py). `environment` is the config's own section, unexpanded (`${...}` as written); the
     supervisor expands it from its environment and `env_files` at the spawn. `account` identifies
     (exchange, key name, symbol) for the guard against two bots on one account; None for paper.
-    `mode`, `exchange`, `symbol` and `grid` are for listings.
+    `mode`, `exchange`, `symbol` and `grid` are for listings. `settings` is every value in force, as
+    text by JSON path, to tell what a changed file changes; keys of an exchange are digests.
     """
 
     instance_id: str
@@ -94,6 +99,7 @@ class ChildSpec:
     symbol: str = ""
     grid: str = ""
     warnings: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Serialise for the pipe between the validating child and the command."""

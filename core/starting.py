@@ -20,6 +20,7 @@ from core.desired import Desired
 from core.errors import ExitCode, UsageError
 from core.instance_manager import InstanceRegistry
 from core.launch import supervise
+from core.reload_plan import Kind, plan_reload
 from core.spec import ChildSpec
 from core.targets import Target, resolve_targets
 
@@ -82,17 +83,33 @@ def reload(args: argparse.Namespace, root: Path, console: Console) -> int:
     if batch.has_invalid:
         return batch.finish()
     for target, spec in specs:
-        changed = changed_fields(target.spec(), spec)
-        if not changed:
-            batch.note(target, "{id}: nothing has changed", changed=[])
+        plan = plan_reload(target.spec(), spec)
+        changed, action = list(plan.changed), plan.kind.value
+        told = {"changed": changed, "action": action, "what": ", ".join(changed)}
+        if plan.kind is Kind.NONE:
+            batch.note(target, "{id}: nothing has changed", changed=[], action=action)
+            if batch.is_running(target.instance_id) and not args.dry_run:
+                batch.reload(target, spec)  # spaces alone: the new text is what is kept
         elif args.dry_run:
-            words = "{id}: would restart the bot; changed: {what}"
-            batch.note(target, words, changed=changed, what=", ".join(changed))
+            batch.note(target, _WOULD[plan.kind], **told)
         elif not batch.is_running(target.instance_id):
             batch.fail(target.instance_id, ExitCode.FAILED, "it is not running; start it")
-        else:
+        elif plan.kind is Kind.RESTART:
             batch.restart(spec)
+        elif batch.reload(target, spec):
+            batch.note(target, _DONE[plan.kind], **told)
     return batch.finish()
+
+
+_WOULD = {
+    Kind.LIVE: "{id}: would be applied to the running bot; changed: {what}",
+    Kind.ADJUST: "{id}: would move the grid of the running bot; changed: {what}",
+    Kind.RESTART: "{id}: would restart the bot; changed: {what}",
+}
+_DONE = {
+    Kind.LIVE: "{id}: applied, the bot runs on; changed: {what}",
+    Kind.ADJUST: "{id}: the grid was moved, the bot runs on; changed: {what}",
+}
 
 
 def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
@@ -163,20 +180,3 @@ def _specs_of(
         for spec in batch.accept([result]):
             pairs.append((target, spec))
     return pairs
-
-
-def changed_fields(before: ChildSpec | None, after: ChildSpec) -> list[str]:
-    """Name what differs between two specs; a chosen port and mere formatting are no difference."""
-    if before is None:
-        return ["everything"]
-    ignored = ("warnings", "config_text", "web_port")
-    names = [
-        name
-        for name in ChildSpec.__slots__
-        if name not in ignored and getattr(before, name) != getattr(after, name)
-    ]
-    if after.web_port is not None and before.web_port != after.web_port:
-        names.append("web_port")
-    if not names and before.config_text != after.config_text:
-        names.append("config")
-    return names

@@ -319,6 +319,19 @@ def backoff_delay(streak: int, jitter: float, policy: RestartPolicy) -> float:
     return min(cap, delay * (1.0 + jitter / 10.0))
 
 
+def exit_code(s: SupervisorState, *, is_detached: bool) -> int:
+    """Give what `--foreground` ends with (CONTRACT 3)."""
+    match s.state:
+        case State.STOPPED | State.EXITED:
+            return ExitCode.OK
+        case State.FATAL if s.exit_code in PERMANENT_EXIT_CODES:
+            return int(s.exit_code or 0)
+        case State.FATAL:
+            return ExitCode.FATAL_LIMIT
+        case _:
+            return ExitCode.OK if is_detached else ExitCode.FAILED
+
+
 def describe_exit(code: int | None, words: str = "") -> str:
     """Say how a child ended, e.g. `exit code 3: a bug` or `killed by signal 9`."""
     if code is None:

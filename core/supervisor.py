@@ -13,6 +13,7 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -21,48 +22,37 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import assert_never
 
 from core import pidfile, process
 from core.accepted import save_accepted
 from core.control import ControlServer, Message, Peer
 from core.desired import Wanted
-from core.errors import PERMANENT_EXIT_CODES, ExitCode, GridfleetError
+from core.errors import AlreadyRunning, GridfleetError
 from core.files import make_private_dir
 from core.identity import identify, read_pid_file
 from core.instance_manager import InstanceRegistry
 from core.keeper import Keeper, may_have_left_orders
 from core.loop import Loop
+from core.masking import mask_text
 from core.paths import run_dir
+from core.reloading import Reloader, Validator
+from core.request import read_request
 from core.spec import ChildSpec
-from core.supervision import decide
+from core.supervision import decide, exit_code
 from core.supervision_types import (
     Action,
     Adopt,
     Deadline,
     Event,
-    Kill,
-    KillFinish,
     Restart,
     RestartPolicy,
     Spawn,
     Start,
-    StartFinish,
     State,
     Stop,
     SupervisorState,
-    Terminate,
-    Watch,
 )
 from core.teller import Teller, describe
-
-
-class AlreadyRunning(GridfleetError):
-    """Another supervisor holds this instance."""
-
-    def __init__(self, instance_id: str, pid: int | None) -> None:
-        super().__init__(f"{instance_id}: already running (pid {pid or 'unknown'})")
-        self.pid = pid
 
 
 class Supervisor:
@@ -88,7 +78,6 @@ class Supervisor:
         self.registry = InstanceRegistry(self.root)
         self.started_at = started_at
         self._keep_desired = keep_desired
-        self._validate = validate
         self._policy = RestartPolicy.of(spec)
         self._state = SupervisorState()
         self._events: deque[Event] = deque()
@@ -102,10 +91,11 @@ class Supervisor:
         self._teller = Teller(spec, self.registry, self._control, observe)
         self._log = self._teller.log
         self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed, self._why)
+        self._reloader = Reloader(self, self._loop, self._log, validate)
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
         self._lock: int | None = None
-        self._clean_at = time.monotonic()
+        self._cleaned_at = -math.inf
         self._detached = False
         self._restarts_before = 0
         self.web_port = spec.web_port or 0
@@ -132,8 +122,11 @@ class Supervisor:
             self.registry.update(self.spec.instance_id, pid=os.getpid())
             self._use(self.spec)
         else:
-            self.web_port = self.registry.claim(self.spec, started_at=self.started_at)
+            self.web_port = self.registry.claim(
+                self.spec, started_at=self.started_at, config_fault=None
+            )
             self._accept_spec(self.spec)
+            self._reloader.open()
             if self._keep_desired:
                 self._want()
         self._restarts_before = int(before.get("restarts") or 0)
@@ -179,23 +172,12 @@ class Supervisor:
             raise
         finally:
             self._close()
-        return self._exit_code()
+        return exit_code(self._state, is_detached=self._detached)
 
     def _is_done(self) -> bool:
         if self._detached:
             return True
         return self._state.state.is_rest and self._state.deadline is None
-
-    def _exit_code(self) -> int:
-        match self._state.state:
-            case State.STOPPED | State.EXITED:
-                return ExitCode.OK
-            case State.FATAL if self._state.exit_code in PERMANENT_EXIT_CODES:
-                return int(self._state.exit_code or 0)
-            case State.FATAL:
-                return ExitCode.FATAL_LIMIT
-            case _:
-                return ExitCode.OK if self._detached else ExitCode.FAILED
 
     def _close(self) -> None:
         """Give everything back; what a detached supervisor leaves running keeps its files."""
@@ -206,6 +188,7 @@ class Supervisor:
                 pidfile.remove_pid(self.run_dir / pidfile.BOT_PID)
         self._teller.record(pid=None, **({} if lives else {"bot_pid": None}))
         self._log.event("supervisor_ended", state=self._state.state.value)
+        self._reloader.close()
         self._keeper.close()
         self._log.close()
         if self._lock is not None:
@@ -219,7 +202,12 @@ class Supervisor:
     # Waiting --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        dues = (self._state.deadline, self._clean_at, self._keeper.next_due())
+        dues = (
+            self._state.deadline,
+            self._clean_at,
+            self._keeper.next_due(),
+            self._reloader.next_due(),
+        )
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -228,9 +216,14 @@ class Supervisor:
         if self._state.deadline is not None and now >= self._state.deadline:
             self._feed(Deadline())
         self._keeper.on_timer(now)
+        self._reloader.on_timer(now)
         if now >= self._clean_at:
-            self._clean_at = now + self.spec.logs.cleanup_interval
+            self._cleaned_at = now
             self._clean()
+
+    @property
+    def _clean_at(self) -> float:
+        return self._cleaned_at + self.spec.logs.cleanup_interval
 
     def _on_signals(self, numbers: set[int]) -> None:
         for signum in numbers - {signal.SIGCHLD}:
@@ -238,7 +231,7 @@ class Supervisor:
         if numbers & {signal.SIGTERM, signal.SIGINT}:
             self._feed(Stop())
         if signal.SIGHUP in numbers:
-            self._reload()
+            self._reloader.reload_now()
         self._keeper.reap()
         self._keep_control()
 
@@ -265,23 +258,9 @@ class Supervisor:
         return s.cause.value, "" if s.cause.is_asked else s.reason
 
     def _perform(self, action: Action) -> None:
-        match action:
-            case Spawn():
-                if self._next_spec is not None:
-                    self._take_spec(self._next_spec)
-                self._keeper.spawn()
-            case Watch():
-                self._keeper.watch_adopted()
-            case Terminate():
-                self._keeper.terminate(action, close_positions=self._close_positions)
-            case Kill():
-                self._keeper.kill()
-            case StartFinish():
-                self._keeper.start_finish()
-            case KillFinish():
-                self._keeper.kill_finish()
-            case _:
-                assert_never(action)
+        if isinstance(action, Spawn) and self._next_spec is not None:
+            self._take_spec(self._next_spec)
+        self._keeper.perform(action, close_positions=self._close_positions)
 
     # Telling --------------------------------------------------------------------------------------
 
@@ -314,61 +293,72 @@ class Supervisor:
 
     # Being told -----------------------------------------------------------------------------------
 
-    def _on_request(self, peer: Peer, request: Message) -> None:
-        op = request.get("op")
-        if op != "status":
-            self._log.event("command", op=str(op)[:40])
-        if op == "start" and not self._state.state.is_rest and self._state.want_up:
-            error = f"already running ({self._state.state.value})"
-            peer.send({"ok": False, "error": error, **self.describe()})
+    def _on_request(self, peer: Peer, raw: Message) -> None:
+        if raw.get("op") != "status":
+            self._log.event("command", op=str(raw.get("op"))[:40])
+        try:
+            request = read_request(raw, self.spec)
+        except ValueError as error:
+            peer.send({"ok": False, "error": str(error)})
             return
-        if op not in ("status", "start", "stop", "restart", "reload", "detach"):
-            peer.send({"ok": False, "error": f"unknown op {str(op)[:40]!r}"})
+        if request.op == "start" and not self._state.state.is_rest and self._state.want_up:
+            words = f"already running ({self._state.state.value})"
+            peer.send({"ok": False, "error": words, **self.describe()})
             return
-        if isinstance(request.get("spec"), str):
-            try:
-                self._next_spec = self._own_spec(request["spec"])
-            except (ValueError, KeyError, TypeError) as error:
-                peer.send({"ok": False, "error": f"not a spec: {error}"[:200]})
-                return
+        if request.spec is not None and request.op != "reload":
+            self._next_spec = request.spec
         # The answer first: what follows from the command reaches a watcher after it.
         peer.send({"ok": True, **self.describe()})
-        match op:
+        match request.op:
             case "start":
-                self.started_at = str(request.get("started_at") or self.started_at)
+                self.started_at = request.started_at or self.started_at
                 self._close_positions = False  # that was the stop before it
                 self._want()
                 self._feed(Start())
             case "stop":
-                self._close_positions = request.get("close_positions") is True
-                self._feed(Stop(keep_orders=request.get("keep_orders") is True))
+                self._close_positions = request.close_positions
+                self._feed(Stop(keep_orders=request.keep_orders))
             case "restart":
                 self._feed(Restart())
+            case "reload" if request.spec is not None:
+                self._reloader.apply(request.spec)
             case "reload":
-                self._reload()
+                self._reloader.reload_now()
             case "detach":
                 self._detached = True
 
-    def _own_spec(self, text: str) -> ChildSpec:
-        spec = ChildSpec.from_json(text)
-        if spec.instance_id != self.spec.instance_id or spec.root != self.spec.root:
-            raise ValueError("it is another instance's")
-        return spec
+    # What a reload needs (core.reloading.Host) ----------------------------------------------------
 
-    def _reload(self) -> None:
-        """Read the config file again; a changed one restarts the bot, a bad one changes nothing."""
-        try:
-            spec = self._validate(self.spec.config_path, self.root, self.spec.instance_id)
-        except (GridfleetError, OSError) as error:
-            self._log.event("reload_refused", "error", error=str(error))
+    @property
+    def is_page_up(self) -> bool:
+        return self._state.state in (State.RUNNING, State.UNHEALTHY)
+
+    def next_spec(self) -> ChildSpec:
+        return self._next_spec or self.spec
+
+    def spare(self, pid: int, *, ended: bool) -> None:
+        self._keeper.spare(pid, ended=ended)
+
+    def accept_live(self, spec: ChildSpec) -> None:
+        if self._next_spec is not None:
+            self._next_spec = spec
             return
-        if replace(spec, web_port=spec.web_port or self.spec.web_port) == self.spec:
-            self._log.event("reload_unchanged")
-            return
-        self._log.event("reload_accepted")
+        save_accepted(self.run_dir, spec)
+        self._keeper.change(spec)
+        self.spec = spec
+        self._policy = RestartPolicy.of(spec)
+        self._teller.record(grid=spec.grid)
+
+    def restart_with(self, spec: ChildSpec) -> None:
         self._next_spec = spec
         if self._state.want_up:
             self._feed(Restart())
+
+    def tell_reload(self, fault: str | None, result: Message) -> None:
+        self._teller.record(config_fault=mask_text(fault)[:2000] if fault else None)
+        self._control.broadcast({"event": "reloaded", **result})
+
+    # Specs ----------------------------------------------------------------------------------------
 
     def _take_spec(self, spec: ChildSpec) -> None:
         """Switch to a new spec, between two children."""
@@ -381,6 +371,7 @@ class Supervisor:
             # The bot goes on as it was last accepted.
             self.web_port = port
             self._log.event("spec_refused", "error", error=str(error))
+            self.tell_reload(str(error), {"ok": False, "action": "restart", "error": str(error)})
         self._teller.forget_record()
 
     def _accept_spec(self, spec: ChildSpec) -> None:
@@ -397,7 +388,3 @@ class Supervisor:
     def _want(self) -> None:
         wanted = Wanted(config_path=self.spec.config_path, started_at=self.started_at)
         self._teller.enter_desired(self.root, wanted)
-
-
-Validator = Callable[[str, Path, str], ChildSpec]
-"""`(config path, root, instance id) -> spec`; raises ConfigError; see `core.launch`."""

@@ -348,8 +348,8 @@ def test_restart_replaces_the_bot_and_validates_first(run: Shell, fleet: ToyFlee
 
 
 def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
-    """S25: nothing for nothing, a preview on demand, a refusal for a bad file, else a new bot."""
-    config = write_config(fleet, "toy")
+    """S25: nothing for nothing, a preview on demand, a refusal for a bad file, live or restart."""
+    config = write_config(fleet, "toy", log_retention_days=2)
     run("start", "--config", "toy")
     bot = fleet.bot_pid()
     assert "nothing has changed" in run("reload", "toy").out
@@ -359,12 +359,20 @@ def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
     os.kill(fleet.supervisor_pid(), signal.SIGHUP)
     wait_for(lambda: "reload_refused" in fleet.event_names())
     config.write_text(text.replace('"stop_timeout": 5', '"stop_timeout": 6'))
-    preview = run("reload", "toy", "--dry-run", "--json")
-    assert (preview.code, preview.json()["changed"]) == (0, ["health"])
+    preview = run("reload", "toy", "--dry-run", "--json").json()
+    assert (preview["changed"], preview["action"]) == (["daemon_config.stop_timeout"], "live")
+    assert run("reload", "toy").code == 0
+    accepted = fleet.folder() / "spec.json"
+    assert json.loads(accepted.read_text())["health"]["stop_timeout"] == 6
+    assert fleet.bot_pid() == bot
+    config.write_text(text.replace('"--bot"', '"--bot", "--finish-code", "0"'))
+    preview = run("reload", "toy", "--dry-run", "--json").json()
+    assert preview["action"] == "restart"
+    assert preview["changed"] == ["daemon_config.bot_args", "daemon_config.stop_timeout"]
     assert fleet.bot_pid() == bot
     assert run("reload", "toy").code == 0
     assert fleet.bot_pid() != bot
-    assert json.loads((fleet.folder() / "spec.json").read_text())["health"]["stop_timeout"] == 6
+    assert len(fleet.lines("starts")) == 2
 
 
 def test_an_orphan_is_shown_adopted_and_stopped(run: Shell, fleet: ToyFleet) -> None:

@@ -113,7 +113,7 @@ def test_each_death_leaves_its_record(fleet: ToyFleet) -> None:
     )
     fleet.start(spec)
     fleet.wait_status("RUNNING")
-    os.kill(fleet.bot_pid(), signal.SIGKILL)
+    fleet.kill_bot()
     wait_deaths(fleet, 2)
     fleet.wait_status("RUNNING")
     (fleet.folder() / "hang").touch()

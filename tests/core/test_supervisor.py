@@ -301,7 +301,7 @@ def test_a_leaking_bot_is_restarted_gracefully(
     fleet.wait_status("RUNNING")
     stopping = next(e for e in fleet.events() if e["event"] == "child_stopping")
     assert stopping["cause"] == "memory"
-    assert "is over memory_limit_mb 64, 3 samples in a row" in json.dumps(fleet.events())
+    assert "is over memory_limit_mb 64, " in json.dumps(fleet.events())
     assert '"keep_orders": true' in "".join(fleet.lines("said"))
     assert "child_killed" not in fleet.event_names()
 
@@ -319,7 +319,7 @@ def test_a_spinning_bot_is_restarted_if_the_config_says_so(
     fleet.wait_status("RUNNING")
     stopping = next(e for e in fleet.events() if e["event"] == "child_stopping")
     assert stopping["cause"] == "cpu"
-    assert "is over cpu_limit_percent 5, 6 samples in a row" in json.dumps(fleet.events())
+    assert "is over cpu_limit_percent 5, " in json.dumps(fleet.events())
 
 
 def test_a_spinning_bot_only_warns_by_default(
@@ -451,7 +451,7 @@ def test_an_adopted_bot_s_exit_code_is_read_from_its_note(fleet: ToyFleet) -> No
     os.kill(int(one.last["pid"]), signal.SIGKILL)
     wait_for(lambda: not is_alive(int(one.last["pid"])))
     fleet.start(spec)
-    os.kill(fleet.bot_pid(), signal.SIGTERM)
+    fleet.kill_bot(signum=signal.SIGTERM)
     fleet.wait_status("EXITED")
     assert len(fleet.lines("starts")) == 1
 
@@ -706,7 +706,7 @@ def test_many_lives_leak_no_descriptor_and_no_process(fleet: ToyFleet) -> None:
         return fleet.status() == "RUNNING" and fleet.record()["bot_pid"] == fleet.bot_pid()
 
     wait_for(settled)
-    os.kill(fleet.bot_pid(), signal.SIGKILL)
+    fleet.kill_bot()
     wait_for(lambda: len(fleet.lines("starts")) == 2 and settled())
     before = descriptors()
     for _ in range(8):

@@ -162,6 +162,13 @@ class ToyFleet:
         found = read_pid_file(self.folder(instance_id) / "bot.pid")
         return found[0] if found else 0
 
+    def kill_bot(self, instance_id: str = "toy", signum: int = signal.SIGKILL) -> int:
+        """Signal the bot, once there is one, and give its PID; never 0, which means ourselves."""
+        pid = int(wait_for(lambda: self.bot_pid(instance_id), "a bot"))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signum)
+        return pid
+
     def supervisor_pid(self, instance_id: str = "toy") -> int:
         found = read_pid_file(self.folder(instance_id) / "daemon.pid")
         return found[0] if found else 0

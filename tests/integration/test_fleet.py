@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -150,6 +151,37 @@ def test_a_hot_adjust_keeps_position_and_cost_and_outlives_a_restart(fleet: Flee
     assert Decimal(again["pnl"]["total"]) == total_of(again["pnl"])
 
 
+def test_a_changed_file_moves_the_grid_of_the_running_bot(fleet: Fleet) -> None:
+    """A new range in the file is a hot adjust, a log level reaches the bot, both without a restart.
+
+    A later restart reads the file and finds the grid already there.
+    """
+    path = fleet.write("r_01", feed={"seed": 7, "speed": 1})
+    fleet.start("r_01")
+    pid = fleet.wait_ready("r_01")["pid"]
+    document = json.loads(path.read_text())
+    document["strategy_config"]["grid_lower_price"] = 138
+    path.write_text(json.dumps(document))
+    wait_for("the new range", lambda: fleet.get("r_01", "/api/status")["grid"]["lower"] == "138")
+    assert fleet.get("r_01", "/health")["pid"] == pid
+    accepted = fleet.root / "logs" / "r_01" / "config.json"
+    wait_for("the accepted file", lambda: json.loads(accepted.read_text()) == document)
+    document["daemon_config"]["log_level"] = "debug"
+    path.write_text(json.dumps(document))
+    logs = fleet.root / "logs" / "r_01"
+    wait_for(
+        "the bot's word on its level",
+        lambda: any(
+            '"event": "log_level"' in file.read_text() for file in logs.glob("*/bot_stdout.log")
+        ),
+    )
+    assert fleet.get("r_01", "/health")["pid"] == pid
+    version = fleet.get("r_01", "/api/status")["grid"]
+    assert fleet.manage("restart", "r_01").returncode == 0
+    fleet.wait_ready("r_01", but_not_pid=pid)
+    assert fleet.get("r_01", "/api/status")["grid"] == version
+
+
 def test_an_adjust_that_is_wrong_changes_nothing(fleet: Fleet) -> None:
     """Bad values are refused with the reason, and the orders stay as they were."""
     fleet.write("w_01", feed={"seed": 7, "speed": 1})
@@ -186,6 +218,18 @@ def test_five_instances_run_and_stop_together(fleet: Fleet) -> None:
         assert not Path(f"/proc/{entry['bot_pid']}").exists()
         assert not Path(f"/proc/{entry['pid']}").exists()
     assert {fleet.record(name)["state"] for name in names} == {"STOPPED"}
+
+
+def test_a_bot_that_never_came_to_trading_has_no_orders_to_prove(fleet: Fleet) -> None:
+    """Its database is no database: the start fails, the stop succeeds, nothing was ever sent."""
+    fleet.write("d_01", max_restart_attempts=0)
+    (fleet.root / "database" / "d_01.db").write_text(
+        "this is no database, and never was one\n" * 99
+    )
+    assert fleet.manage("start", "--config", "d_01").returncode == 1
+    done = fleet.manage("stop", "d_01")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert fleet.record("d_01")["state"] == "STOPPED"
 
 
 def test_starting_twice_changes_nothing(fleet: Fleet) -> None:
