@@ -25,6 +25,7 @@ from core.identity import read_pid_file
 from core.log_files import JsonLineLog
 from core.loop import READ, Loop
 from core.monitor import Monitor, Notice
+from core.output import Lost
 from core.process import Child, ProcStat, SpawnError
 from core.spec import ChildSpec
 from core.supervision_types import (
@@ -95,6 +96,15 @@ class Keeper:
             self._monitor.change(spec)
         if self._child is not None and spec.is_bot and before.logs.level != spec.logs.level:
             process.send(self._child.pidfd, signal.SIGHUP)  # it reads the level again
+
+    def files_in_use(self) -> frozenset[tuple[int, int]]:
+        """The files that the child writes into, as (device, inode)."""
+        found = set()
+        for number in (1, 2):
+            with contextlib.suppress(OSError):
+                info = os.stat(f"/proc/{self.child_pid}/fd/{number}")  # noqa: PTH116 - a descriptor
+                found.add((info.st_dev, info.st_ino))
+        return frozenset(found | self.runner.output.files_in_use())
 
     def spare(self, pid: int, *, ended: bool) -> None:
         """A helper process of ours is no member of the child's group, as long as it lives."""
@@ -276,8 +286,13 @@ class Keeper:
     def _drain_once(self, source: int) -> Callable[[int], None]:
         def drain(_: int) -> None:
             self.runner.output.drain(source)
+            self._tell_lost(self.runner.output.take_lost())
 
         return drain
+
+    def _tell_lost(self, lost: Lost | None) -> None:
+        if lost is not None:
+            self._log.event("output_lost", "error", bytes=lost.bytes, lines=lost.lines)
 
     def _end_child(self, child: Child) -> None:
         """Empty the ended child's group, reap it, and only then say that it exited."""
@@ -291,8 +306,7 @@ class Keeper:
                 if not runner.output.drain(source):
                     break
             self._loop.unregister(source)
-        if lost := runner.output.take_lost():
-            self._log.event("output_lost", "error", child=child.pid, bytes=lost)
+        self._tell_lost(runner.output.take_lost(at_end=True))
         self._loop.unregister(child.pidfd)
         child.close()
         if self._monitor is not None:

@@ -36,6 +36,7 @@ __all__ = [
     "clean_up",
     "dated_dir",
     "follow",
+    "has_old_days",
     "open_output",
     "parts",
     "rotate",
@@ -292,6 +293,15 @@ def clean_up(
             freed += size
             removed.append(path.name)
     return CleanUp(days=tuple(removed), freed=freed)
+
+
+def has_old_days(log_dir: Path, day: date | None = None) -> bool:
+    """Tell whether there is a day before yesterday with something to compress."""
+    now = day or today()
+    return any(
+        (now - found).days >= 2 and any(not name.endswith(".gz") for name in os.listdir(path))  # noqa: PTH208 - names alone
+        for found, path in dated_folders(log_dir)
+    )
 
 
 def _size(folder: Path) -> int:

@@ -3,6 +3,7 @@
 A log `name` lives at `{log_dir}/YYYY-MM-DD/name`; when it reaches its size it is renamed to
 `name.1` (older ones move to `.2` and on) and a new `name` begins. Oldest to newest is
 therefore: earlier days first, and within a day the highest number first and the bare name last.
+Old days may be compressed, each of these names with `.gz` behind it.
 A reader takes no lock and never writes. Standard library only.
 """
 
@@ -43,14 +44,16 @@ def parts(log_dir: Path, name: str) -> list[Path]:
     """List every file of one log, oldest first."""
     found: list[Path] = []
     for _, folder in dated_folders(log_dir):
-        numbered = []
-        for path in folder.glob(f"{name}.*"):
-            suffix = path.name[len(name) + 1 :]
-            if suffix.isascii() and suffix.isdigit():
-                numbered.append((int(suffix), path))
-        found += [path for _, path in sorted(numbered, reverse=True)]
-        if (folder / name).is_file():
-            found.append(folder / name)
+        numbered: dict[int, Path] = {}
+        for path in folder.glob(f"{name}*"):
+            suffix = path.name[len(name) :].removesuffix(".gz")
+            number = suffix[1:] if suffix else "0"
+            if suffix[:1] not in ("", ".") or not (number.isascii() and number.isdigit()):
+                continue
+            # Both are there when a compression was interrupted: the plain one is the whole one.
+            if path.is_file() and (path.suffix != ".gz" or int(number) not in numbered):
+                numbered[int(number)] = path
+        found += [path for _, path in sorted(numbered.items(), reverse=True)]
     return found
 
 
@@ -137,10 +140,26 @@ def _successor(log_dir: Path, name: str, current: int | None) -> int | None:
 
 
 def _open(path: Path) -> int | None:
+    """Open a file for reading; of a compressed one its content, in memory."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return None
+    return _unpacked(fd) if path.suffix == ".gz" else fd
+
+
+def _unpacked(fd: int) -> int | None:
+    import gzip  # only a reader that reaches back for days needs it
+
+    memory = os.memfd_create("log", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(fd, "rb") as packed, gzip.GzipFile(fileobj=packed) as plain:
+            while block := plain.read(_BLOCK):
+                os.write(memory, block)
+    except (OSError, EOFError):  # damaged: what came until there
+        pass
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory
 
 
 def _read_on(descriptor: int) -> bytes:

@@ -27,7 +27,16 @@ from core.log_files import MAX_BYTES, dated_dir, open_output, rotate
 
 STREAMS = ("bot_stdout.log", "bot_stderr.log")
 
+_LONGEST_LINE = 4096  # bytes by which a file may pass its limit to end a line
 _CHUNK = 65536  # the size of a pipe's buffer on Linux, pipe(7)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """Output that found no room: a full disk. `lines` are those that ended in it."""
+
+    bytes: int
+    lines: int
 
 
 class Output(Protocol):
@@ -45,8 +54,12 @@ class Output(Protocol):
         """Move what one source has into its file; False when it had nothing."""
         ...
 
-    def take_lost(self) -> int:
-        """Bytes that could not be written since this was last asked."""
+    def take_lost(self, *, at_end: bool = False) -> Lost | None:
+        """What could not be written, once writing works again (`at_end`: whatever was lost)."""
+        ...
+
+    def files_in_use(self) -> set[tuple[int, int]]:
+        """The files held open for writing, as (device, inode)."""
         ...
 
     def close(self) -> None: ...
@@ -72,8 +85,12 @@ class FileOutput:
     def drain(self, source: int) -> bool:
         raise AssertionError(f"nothing to drain, not even {source}")
 
-    def take_lost(self) -> int:
-        return 0  # the bot counts its own
+    def take_lost(self, *, at_end: bool = False) -> Lost | None:
+        del at_end
+        return None  # the bot counts its own
+
+    def files_in_use(self) -> set[tuple[int, int]]:
+        return set()  # they are the bot's
 
     def close(self) -> None:
         return
@@ -87,6 +104,9 @@ class _Stream:
     file: int | None = None
     day: str = ""
     lost: int = 0
+    lost_lines: int = 0
+    is_losing: bool = False  # the last write failed; the next one begins a line of its own
+    is_mid_line: bool = False  # what was lost ended inside a line, whose rest goes too
 
 
 class FifoOutput:
@@ -101,12 +121,19 @@ class FifoOutput:
             reader = _open_fifo(fifo, os.O_RDWR | os.O_NONBLOCK)
             self._streams[reader] = _Stream(name=name, fifo=fifo, reader=reader)
 
-    def take_lost(self) -> int:
-        """Bytes that could not be written, because the disk was full, since the last call."""
-        lost = sum(stream.lost for stream in self._streams.values())
-        for stream in self._streams.values():
-            stream.lost = 0
+    def take_lost(self, *, at_end: bool = False) -> Lost | None:
+        """What could not be written because the disk was full, once that is over."""
+        told = [s for s in self._streams.values() if s.lost and (at_end or not s.is_losing)]
+        if not told:
+            return None
+        lost = Lost(bytes=sum(s.lost for s in told), lines=sum(s.lost_lines for s in told))
+        for stream in told:
+            stream.lost = stream.lost_lines = 0
         return lost
+
+    def files_in_use(self) -> set[tuple[int, int]]:
+        infos = [os.fstat(s.file) for s in self._streams.values() if s.file is not None]
+        return {(info.st_dev, info.st_ino) for info in infos}
 
     def open(self) -> tuple[int, int]:
         # Not the reader's descriptor: O_NONBLOCK belongs to an open file and the child must block.
@@ -119,32 +146,61 @@ class FifoOutput:
     def drain(self, source: int) -> bool:
         stream = self._streams[source]
         try:
-            return self._move(stream, self._today(stream))
+            file = self._today(stream)
+            return self._copy(stream, file) if stream.is_losing else self._move(stream, file)
         except BlockingIOError:
             return False
         except OSError:
             # It can't be written; left where it is it would block the program.
             data = _read_some(source)
-            stream.lost += len(data)
+            if data:
+                self._lose(stream, data)
             return bool(data)
 
-    def _move(self, stream: _Stream, file: int) -> bool:
+    def _move(self, stream: _Stream, file: int, count: int = _CHUNK) -> bool:
         """Move what is there to the end of the file, whose only writer we are. Errors: OSError."""
         end = os.fstat(file).st_size
         try:
             flags = os.SPLICE_F_NONBLOCK
-            return os.splice(stream.reader, file, _CHUNK, offset_dst=end, flags=flags) > 0
+            return os.splice(stream.reader, file, count, offset_dst=end, flags=flags) > 0
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
         # A file system that can't: two steps, and a kill between them costs a chunk.
+        return self._copy(stream, file)
+
+    def _copy(self, stream: _Stream, file: int) -> bool:
+        """Read and write: where splice can't, and after a loss, to go on with a whole line."""
         data = _read_some(stream.reader)
+        if not data:
+            return False
+        kept = data
+        if stream.is_mid_line:
+            rest, newline, kept = data.partition(b"\n")
+            self._lose(stream, rest + newline)
+        if not kept:
+            return True
+        end = os.fstat(file).st_size
+        begin = b"\n" if stream.is_losing and not _is_at_line_end(file) else b""
         try:
             os.lseek(file, end, os.SEEK_SET)
-            write_all(file, data)
+            write_all(file, begin + kept)
         except OSError:
-            stream.lost += len(data)
-        return bool(data)
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, end)  # no half line
+            self._lose(stream, kept)
+        else:
+            stream.is_losing = False
+        return True
+
+    def _lose(self, stream: _Stream, data: bytes) -> None:
+        if not stream.is_losing and stream.file is not None:
+            with contextlib.suppress(OSError):  # no half line stays
+                stream.lost += _cut_fragment(stream.file)
+        stream.is_losing = True
+        stream.lost += len(data)
+        stream.lost_lines += data.count(b"\n")
+        stream.is_mid_line = not data.endswith(b"\n")
 
     def close(self) -> None:
         for stream in self._streams.values():
@@ -154,15 +210,19 @@ class FifoOutput:
         self._streams.clear()
 
     def _today(self, stream: _Stream) -> int:
-        """Give the descriptor of today's file, a fresh one at midnight and at the size limit."""
+        """Give the descriptor of today's file, a fresh one at midnight and at the size limit.
+
+        A line that has begun is ended in the file where it began.
+        """
         day = time.strftime("%Y-%m-%d")
         if stream.file is not None:
             info = os.fstat(stream.file)
             is_full = info.st_size >= MAX_BYTES
-            if is_full or stream.day != day or info.st_nlink == 0:
+            is_due = is_full or stream.day != day
+            if info.st_nlink == 0 or (is_due and self._end_line(stream, stream.file)):
                 os.close(stream.file)
                 stream.file = None
-                if is_full and stream.day == day:
+                if is_full and stream.day == day and info.st_nlink:
                     rotate(dated_dir(self._log_dir) / stream.name)
         if stream.file is None:
             stream.file = open_output(self._log_dir, stream.name)
@@ -172,10 +232,49 @@ class FifoOutput:
             fcntl.fcntl(stream.file, fcntl.F_SETFL, flags & ~os.O_APPEND)
         return stream.file
 
+    def _end_line(self, stream: _Stream, file: int) -> bool:
+        """Move the rest of a line that has begun; False: it isn't written yet. Errors: OSError."""
+        for _ in range(_LONGEST_LINE):
+            if _is_at_line_end(file):
+                return True
+            try:
+                if not self._move(stream, file, 1):
+                    return False
+            except BlockingIOError:
+                return False
+        return True  # no text
+
 
 def make_output(*, is_bot: bool, run_dir: Path, log_dir: Path) -> Output:
     """Choose by the kind of program."""
     return FileOutput(log_dir) if is_bot else FifoOutput(run_dir, log_dir)
+
+
+def _is_at_line_end(file: int) -> bool:
+    """Whether the next byte begins a line. The descriptor itself may be for writing only."""
+    size = os.fstat(file).st_size
+    if size == 0:
+        return True
+    reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(reader, 1, size - 1) == b"\n"
+    finally:
+        os.close(reader)
+
+
+def _cut_fragment(file: int) -> int:
+    """Cut off a line that has begun at the file's end; the bytes that went."""
+    size = os.fstat(file).st_size
+    reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        begin = max(0, size - _LONGEST_LINE)
+        place = os.pread(reader, size - begin, begin).rfind(b"\n") + 1
+    finally:
+        os.close(reader)
+    if place == 0 and begin > 0:
+        return 0
+    os.ftruncate(file, begin + place)
+    return size - begin - place
 
 
 def _read_some(source: int) -> bytes:

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.chores import Chores
 from core.config_watch import ConfigWatch
 from core.errors import ConfigError, GridfleetError
-from core.forked import Work
 from core.log_files import JsonLineLog
 from core.loop import READ, Loop
 from core.paths import read_limited
@@ -52,10 +52,6 @@ class Host(Protocol):
         """What the next child will run: a spec that waits, else the present one."""
         ...
 
-    def spare(self, pid: int, *, ended: bool) -> None:
-        """A helper process of ours: no member of the child's group."""
-        ...
-
     def accept_live(self, spec: ChildSpec) -> None:
         """Take the spec at once; the child runs on. Errors: GridfleetError, OSError."""
         ...
@@ -76,16 +72,18 @@ class Reloader:
         self,
         host: Host,
         loop: Loop,
+        chores: Chores,
         log: JsonLineLog,
         validate: Validator,
     ) -> None:
         self._host = host
         self._loop = loop
+        self._chores = chores
         self._log = log
         self._validate = validate
         self._watch: ConfigWatch | None = None
         self._due: float | None = None
-        self._work: Work | None = None
+        self._busy = False  # a check or an adjust is under way
         self._refused: str | None = None  # the text that was found invalid: not checked again
         self._again: ChildSpec | None = None  # came while the grid was being moved
 
@@ -101,27 +99,20 @@ class Reloader:
                 self._loop.unregister(self._watch.fd)
             self._watch.close()
             self._watch = None
-        if self._work is not None:
-            self._loop.unregister(self._work.fd)
-            self._work.kill()
-            self._work = None
 
     # Seeing ---------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When `on_timer` has something to do."""
-        dues = [self._due, self._work.deadline if self._work is not None else None]
-        return min((due for due in dues if due is not None), default=None)
+        return self._due
 
     def on_timer(self, now: float) -> None:
-        """Look at the file if it has been left alone for long enough; end work that hangs."""
+        """Look at the file if it has been left alone for long enough."""
         if self._watch is not None and self._watch.has_changed():
             self._due = now + QUIET_S
-        if self._work is not None and now >= self._work.deadline:
-            self._finish_work()
         if self._due is None or now < self._due:
             return
-        if self._work is not None:
+        if self._busy:
             self._due = now + _AGAIN_S
             return
         self._due = None
@@ -131,7 +122,7 @@ class Reloader:
 
     def reload_now(self) -> None:
         """Read the file again because somebody asked."""
-        if self._work is None:
+        if not self._busy:
             self._refused = None
             self._check(self._text() or "")
         else:
@@ -184,7 +175,7 @@ class Reloader:
 
     def apply(self, spec: ChildSpec) -> ReloadPlan:
         """Carry out what follows from this spec, as mildly as it can be."""
-        if self._work is not None:
+        if self._busy:
             self._again = spec
             return ReloadPlan(kind=Kind.NONE)
         plan = plan_reload(self._host.next_spec(), spec)
@@ -245,8 +236,6 @@ class Reloader:
         result = {"action": plan.kind.value, "changed": list(plan.changed), "error": fault}
         self._host.tell_reload(fault, {"ok": fault is None, **result})
 
-    # Short-lived processes ------------------------------------------------------------------------
-
     def _begin(
         self,
         work: Callable[[], dict[str, Any]],
@@ -254,25 +243,12 @@ class Reloader:
         what: str,
         timeout_s: float | None = None,
     ) -> None:
-        try:
-            self._work = Work(work, what, done, timeout_s)
-        except OSError as error:
-            done({"error": f"{what} could not be started: {error}"})
-            return
-        self._host.spare(self._work.pid, ended=False)
-        self._loop.register(self._work.fd, READ, self._on_answer)
+        def finished(answer: dict[str, Any]) -> None:
+            self._busy = False
+            done(answer)
+            if not self._busy and self._again is not None:
+                spec, self._again = self._again, None
+                self.apply(spec)
 
-    def _on_answer(self, _: int) -> None:
-        if self._work is not None and self._work.read():
-            self._finish_work()
-
-    def _finish_work(self) -> None:
-        work, self._work = self._work, None
-        assert work is not None
-        self._loop.unregister(work.fd)
-        answer = work.finish()
-        self._host.spare(work.pid, ended=True)
-        work.done(answer)
-        if self._work is None and self._again is not None:
-            spec, self._again = self._again, None
-            self.apply(spec)
+        self._busy = True
+        self._chores.start(what, work, finished, timeout_s)

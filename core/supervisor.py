@@ -25,6 +25,7 @@ from pathlib import Path
 
 from core import pidfile, process
 from core.accepted import save_accepted
+from core.chores import Chores
 from core.control import ControlServer, Message, Peer
 from core.desired import Wanted
 from core.errors import AlreadyRunning, GridfleetError
@@ -91,7 +92,8 @@ class Supervisor:
         self._teller = Teller(spec, self.registry, self._control, observe)
         self._log = self._teller.log
         self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed, self._why)
-        self._reloader = Reloader(self, self._loop, self._log, validate)
+        self._chores = Chores(self._loop, self._keeper.spare)
+        self._reloader = Reloader(self, self._loop, self._chores, self._log, validate)
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
         self._lock: int | None = None
@@ -189,6 +191,7 @@ class Supervisor:
         self._teller.record(pid=None, **({} if lives else {"bot_pid": None}))
         self._log.event("supervisor_ended", state=self._state.state.value)
         self._reloader.close()
+        self._chores.close()
         self._keeper.close()
         self._log.close()
         if self._lock is not None:
@@ -207,6 +210,7 @@ class Supervisor:
             self._clean_at,
             self._keeper.next_due(),
             self._reloader.next_due(),
+            self._chores.next_due(),
         )
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -217,6 +221,7 @@ class Supervisor:
             self._feed(Deadline())
         self._keeper.on_timer(now)
         self._reloader.on_timer(now)
+        self._chores.on_timer(now)
         if now >= self._clean_at:
             self._cleaned_at = now
             self._clean()
@@ -281,8 +286,8 @@ class Supervisor:
         self._teller.changed(before, now, self.describe())
 
     def _clean(self) -> None:
-        """Old logs go."""
-        self._teller.clean(self.spec)
+        """Old logs go, or are compressed."""
+        self._teller.clean(self.spec, self._chores, self._keeper.files_in_use())
         self._keep_control()
 
     def _keep_control(self) -> None:
@@ -335,9 +340,6 @@ class Supervisor:
 
     def next_spec(self) -> ChildSpec:
         return self._next_spec or self.spec
-
-    def spare(self, pid: int, *, ended: bool) -> None:
-        self._keeper.spare(pid, ended=ended)
 
     def accept_live(self, spec: ChildSpec) -> None:
         if self._next_spec is not None:

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from core.chores import Chores
 from core.control import ControlServer, Message
 from core.desired import Desired, Wanted
 from core.errors import GridfleetError
 from core.instance_manager import InstanceRegistry
-from core.log_files import JsonLineLog, clean_up
+from core.log_files import JsonLineLog, clean_up, has_old_days
 from core.spec import ChildSpec
 from core.supervision_types import State, SupervisorState
+
+_COMPRESSING_S = 600.0  # a gigabyte takes half a minute, on a busy disk several times that
 
 
 class Teller:
@@ -96,16 +99,32 @@ class Teller:
         except (GridfleetError, OSError) as error:
             self.log.event("desired_failed", "error", error=str(error))
 
-    def clean(self, spec: ChildSpec) -> None:
-        """Delete old logs."""
-        logs = spec.logs
+    def clean(self, spec: ChildSpec, chores: Chores, in_use: frozenset[tuple[int, int]]) -> None:
+        """Delete old logs, and compress old days in a process of their own."""
+        logs, log_dir = spec.logs, Path(spec.logs.log_dir)
         try:
-            done = clean_up(Path(logs.log_dir), logs.retention_days, logs.max_mb)
+            done = clean_up(log_dir, logs.retention_days, logs.max_mb)
+            is_due = has_old_days(log_dir)
         except OSError as error:
             self.log.event("cleaning_failed", "error", error=str(error))
             return
         if done.days:
             self.log.event("logs_cleaned", days=list(done.days), freed=done.freed)
+
+        def compress() -> Message:
+            from core.log_archive import compress_old
+
+            return compress_old(log_dir, in_use=in_use)
+
+        if is_due:
+            chores.start("compressing", compress, self._compressed, _COMPRESSING_S)
+
+    def _compressed(self, answer: Message) -> None:
+        """Note what the compressing of old days brought."""
+        if "error" in answer:
+            self.log.event("compressing_failed", "error", error=str(answer["error"]))
+        elif answer["files"]:
+            self.log.event("logs_compressed", files=answer["files"], freed=answer["freed"])
 
 
 def describe(

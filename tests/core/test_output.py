@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.output import FifoOutput
+from core import output as module
+from core.log_reading import parts
+from core.output import FifoOutput, Lost
 
 
 @pytest.fixture
@@ -84,7 +88,7 @@ def test_a_full_disk_costs_the_lines_and_counts_them(
     say(output, b"kept\n")
     drain(output)
     assert written(tmp_path) == b"kept\n"
-    assert (output.take_lost(), output.take_lost()) == (5, 0)
+    assert (output.take_lost(), output.take_lost()) == (Lost(bytes=5, lines=1), None)
 
 
 def test_a_file_system_that_cannot_splice_is_written_to(
@@ -101,4 +105,89 @@ def test_a_file_system_that_cannot_splice_is_written_to(
     say(output, b"two\n")
     drain(output)
     assert written(tmp_path) == b"one\ntwo\n"
-    assert output.take_lost() == 0
+    assert output.take_lost() is None
+
+
+CHUNKS = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 30), max_size=4),  # lines of these lengths
+        st.integers(0, 40),  # how much of the last line waits for the next chunk
+        st.booleans(),  # is the disk full?
+        st.booleans(),  # does midnight come?
+    ),
+    max_size=12,
+)
+
+
+@given(CHUNKS)
+def test_no_line_is_torn_and_every_lost_one_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, chunks: list[tuple[list[int], int, bool, bool]]
+) -> None:
+    """Whatever the size limit, the midnights and the full disks: whole lines, in order."""
+    tmp_path = tmp_path_factory.mktemp("output")
+    real_splice, real_write = os.splice, module.write_all
+    full, day = False, 1
+
+    def splice(*args: object, **options: object) -> int:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(real_splice(*args, **options))  # type: ignore[arg-type]
+
+    def write(fd: int, data: bytes) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real_write(fd, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "splice", splice)
+        patch.setattr(module, "write_all", write)
+        patch.setattr(module, "MAX_BYTES", 60)
+        patch.setattr("time.strftime", lambda _: f"2026-01-{day:02}")
+        patch.setattr(module, "rotate", lambda path: module_rotate(path, 99))
+        patch.setattr(module, "dated_dir", lambda log_dir: log_dir / f"2026-01-{day:02}")
+        patch.setattr(
+            module,
+            "open_output",
+            lambda log_dir, name: open_of(log_dir / f"2026-01-{day:02}", name),
+        )
+        output = FifoOutput(tmp_path, tmp_path / "logs")
+        sent, rest, number = [], b"", 0
+        for lengths, held, is_full, is_midnight in chunks:
+            full = is_full
+            text = rest
+            for length in lengths:
+                number += 1
+                line = f"{number}:{'x' * length}".encode()
+                sent.append(line)
+                text += line + b"\n"
+            cut = max(0, len(text) - held)
+            rest = text[cut:]
+            say(output, text[:cut])
+            drain(output)
+            day += is_midnight
+        full = False
+        say(output, rest + b"end:\n")
+        drain(output)
+        lost = output.take_lost(at_end=True)
+        output.close()
+        found = [
+            line
+            for path in parts(tmp_path / "logs", "bot_stdout.log")
+            for line in path.read_bytes().split(b"\n")[:-1]
+        ]
+    kept = [line for line in found if line != b"end:"]
+    assert found[-1] == b"end:" or (lost is not None and lost.lines)
+    assert [line for line in sent if line in set(kept)] == kept, "whole lines, in order"
+    missing = len(sent) + 1 - len(found)
+    assert missing == (lost.lines if lost is not None else 0)
+
+
+def module_rotate(path: Path, backups: int) -> None:
+    from core.log_files import rotate
+
+    rotate(path, backups)
+
+
+def open_of(folder: Path, name: str) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -22,6 +22,7 @@ from core import pidfile, process
 from core.desired import Desired
 from core.identity import read_pid_file
 from core.process import read_stat
+from core.spec import LogSettings
 from core.supervision_types import Restart, Stop
 
 pytestmark = pytest.mark.slow
@@ -345,6 +346,49 @@ def test_a_foreign_program_writes_into_a_fifo_and_loses_nothing(fleet: ToyFleet)
 
 
 # Stopping -----------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_under_a_foreign_program_costs_counted_lines_only(
+    fleet: ToyFleet, tmp_path: Path
+) -> None:
+    """S18, S19: a small disk fills up; the program runs on, no line is torn, the loss is told."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(disk)], capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("no small file system can be mounted here (needs root)")
+    try:
+        logs = disk / "logs"
+        spec = fleet.spec(
+            "toy", "--chatter", "0.0005", is_bot=False, logs=LogSettings(log_dir=str(logs))
+        )
+        fleet.start(spec)
+        bot = fleet.bot_pid()
+
+        sizes = [-1]
+
+        def told() -> list[dict[str, object]]:
+            for path in logs.glob("*/bot_stdout.log"):
+                sizes.append(path.stat().st_size)
+                if len(set(sizes[-10:])) == 1:  # nothing more goes in: somebody makes room
+                    os.truncate(path, 0)
+            text = "".join(path.read_text() for path in logs.glob("*/daemon.log"))
+            events = [json.loads(line) for line in text.splitlines()]
+            return [event for event in events if event["event"] == "output_lost"]
+
+        wait_for(told, "the loss in the log")
+        assert (fleet.bot_pid(), is_alive(bot)) == (bot, True)
+        assert int(str(told()[0]["lines"])) > 0
+        fleet.stop()
+        text = "".join(path.read_text() for path in sorted(logs.glob("*/bot_stdout.log")))
+        lines = [line for line in text.strip("\0\n").splitlines() if "." * 40 in line]
+        assert lines
+        assert all(line.startswith("line ") and line.endswith(" end") for line in lines)
+    finally:
+        fleet.clean_up()
+        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def test_one_sigterm_stops_bot_and_supervisor(fleet: ToyFleet) -> None:
