@@ -128,6 +128,12 @@ def _info(args: argparse.Namespace, root: Path, console: Console) -> int:
     return info(args.id, root, console)
 
 
+def _doctor(args: argparse.Namespace, root: Path, console: Console) -> int:
+    from cli.doctor import doctor
+
+    return doctor(root, console, dry_run=args.dry_run)
+
+
 def _stats(args: argparse.Namespace, root: Path, console: Console) -> int:
     from cli.instance_stats import stats
 
@@ -156,6 +162,7 @@ def _candles(args: argparse.Namespace, root: Path, console: Console) -> int:
 _VERBS = {
     "list": _list,
     "cleanup": _cleanup,
+    "doctor": _doctor,
     "info": _info,
     "stats": _stats,
     "audit": _audit,
@@ -191,6 +198,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     found.add_argument("--watch", action="store_true", help=t("again every second"))
     found = verb("cleanup", "remove the records of dead instances")
     found.add_argument("--dry-run", action="store_true", help=t("only say what would be removed"))
+    found = verb("doctor", "clean what is stale, and say why it is")
+    found.add_argument("--dry-run", action="store_true", help=t("only say what would be done"))
     found = verb("info", "show all that is known of one instance")
     found.add_argument("id", metavar="ID")
     found = verb("stats", "show trading figures and what the processes use")

@@ -34,6 +34,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "status": ("core.looking", "status"),
     "list": ("core.looking", "list_instances"),
     "logs": ("core.looking", "logs"),
+    "install-service": ("core.services", "install_service"),
     "validate": ("core.validating", "validate"),
     "adjust": ("core.page_commands", "adjust"),
     "pause": ("core.page_commands", "pause"),
@@ -147,8 +148,22 @@ def _add_starting(verbs: _Verbs) -> None:
     _add_json(reload)
 
     resurrect = _verb(verbs, "resurrect", "start all that should be running, as after a reboot")
+    resurrect.add_argument(
+        "--stagger",
+        type=_seconds,
+        default=0.5,
+        metavar="SECONDS",
+        help="about this long between two starts (default 0.5)",
+    )
     _add_wait(resurrect)
     _add_json(resurrect)
+
+    service = _verb(
+        verbs, "install-service", "write systemd units, verify them, say what to enable"
+    )
+    service.add_argument("--user", action="store_true", help="for this user's own systemd")
+    service.add_argument("--dir", metavar="DIR", help="where (default: systemd's own folder)")
+    _add_json(service)
 
 
 def _add_stopping(verbs: _Verbs) -> None:
@@ -158,6 +173,9 @@ def _add_stopping(verbs: _Verbs) -> None:
     orders = stop.add_mutually_exclusive_group()
     orders.add_argument("--close-positions", action="store_true", help="close the position too")
     orders.add_argument("--keep-orders", action="store_true", help="leave the orders resting")
+    stop.add_argument(
+        "--keep-wanted", action="store_true", help="`resurrect` brings them back, as after a signal"
+    )
     _add_json(stop)
 
 

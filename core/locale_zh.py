@@ -43,6 +43,34 @@ CATALOGUE = {
     "show all that is known of one instance": "顯示單一實例的所有資訊",
     "show trading figures and what the processes use": "顯示交易數據與行程資源用量",
     "run the engine over a CSV of candles": "以 K 線 CSV 回測",
+    "clean what is stale, and say why it is": "清除過時的項目並說明原因",
+    "only say what would be done": "只顯示將執行的動作",
+    "cleaned {what}: {why}": "已清除 {what}：{why}",
+    "would clean {what}: {why}": "將清除 {what}：{why}",
+    "look at {what}: {why}": "請檢查 {what}：{why}",
+    "nothing is stale": "沒有過時的項目",
+    "a damaged file that was put aside and rebuilt; delete it once you have looked": (
+        "已另存並重建的損壞檔案；檢視後即可刪除"
+    ),
+    "no supervisor holds the lock; process {pid} is none of this": (
+        "沒有守護行程持有鎖；行程 {pid} 與此無關"
+    ),
+    "nobody listens on it": "沒有行程在監聽",
+    "its config file is gone and its orders are not proven gone; stop it": (
+        "設定檔已不存在，且訂單尚未證實撤銷；請停止該實例"
+    ),
+    "nothing of it lives, and its config file is gone": "已無任何行程，設定檔也已不存在",
+    "it says {status}, but nothing of it lives": "記錄為 {status}，但已無任何行程",
+    "process {pid} does not run, and nobody holds the bot's lock": (
+        "行程 {pid} 已不存在，且沒有行程持有機器人的鎖"
+    ),
+    "the bot (pid {pid}) has no supervisor; adopt it: {command}": (
+        "機器人（PID {pid}）沒有守護行程；接管：{command}"
+    ),
+    "held by a process that is neither its supervisor nor its bot: pid {pids}": (
+        "被既非守護行程也非機器人的行程持有：PID {pids}"
+    ),
+    "half written by process {pid}, which is gone": "由已結束的行程 {pid} 寫到一半",
     # info and stats
     "Supervisor PID": "守護行程PID",
     "Bot PID": "機器人PID",

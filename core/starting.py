@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,6 +117,7 @@ _DONE = {
 def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
     """Start all that should be running and is not, as after a reboot."""
     batch = Batch(root, console, wait_s=args.wait)
+    has_launched = False
     for instance_id, wanted in sorted(Desired(root).load().items()):
         target = resolve_targets(root, [instance_id])[0]
         if batch.is_running(instance_id):
@@ -130,7 +133,11 @@ def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
         if spec is None:
             batch.fail(instance_id, ExitCode.USAGE, "its config can't be used")
         else:
+            if has_launched:
+                # Not all at once: fifty bots would ask one exchange and two processors together.
+                time.sleep(args.stagger * (0.5 + random.random()))
             batch.launch(spec, started_at=wanted.started_at)
+            has_launched = True
     return batch.finish()
 
 

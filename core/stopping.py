@@ -40,7 +40,11 @@ def stop(args: argparse.Namespace, root: Path, console: Console) -> int:
         root, args.ids, args.config, instance_id=args.instance_id, all_registered=args.all
     )
     work = _Stopping(
-        root, console, close_positions=args.close_positions, keep_orders=args.keep_orders
+        root,
+        console,
+        close_positions=args.close_positions,
+        keep_orders=args.keep_orders,
+        keep_wanted=args.keep_wanted,
     )
     for target in targets:
         work.begin(target)
@@ -51,12 +55,19 @@ class _Stopping:
     """Several instances on their way down."""
 
     def __init__(
-        self, root: Path, console: Console, *, close_positions: bool, keep_orders: bool
+        self,
+        root: Path,
+        console: Console,
+        *,
+        close_positions: bool,
+        keep_orders: bool,
+        keep_wanted: bool,
     ) -> None:
         self._root = root
         self._console = console
         self._close_positions = close_positions
         self._keep_orders = keep_orders
+        self._keep_wanted = keep_wanted
         self._registry = InstanceRegistry(root)
         self._waiting: list[Launched] = []
         self._targets: list[Target] = []
@@ -73,7 +84,8 @@ class _Stopping:
             self._fail(target, "unknown instance; see: daemon_manager list --all")
             return
         try:
-            Desired(self._root).remove(target.instance_id)
+            if not self._keep_wanted:
+                Desired(self._root).remove(target.instance_id)
         except (StoreError, OSError) as error:
             self._console.complain("warning: {text}", text=str(error))
         self._targets.append(target)
@@ -105,7 +117,7 @@ class _Stopping:
         self._supervisors[target.instance_id] = me
         self._pidfds[target.instance_id] = pidfd
         spec = target.spec()
-        deadline = time.monotonic() + _patience_s(spec)
+        deadline = time.monotonic() + patience_s(spec)
         try:
             client = connect(target.folder, pid)
             client.ask(
@@ -139,7 +151,7 @@ class _Stopping:
             launch(
                 spec,
                 started_at=str(target.record.get("started_at") or ""),
-                wait_s=_patience_s(spec),
+                wait_s=patience_s(spec),
                 first=Stop(keep_orders=self._keep_orders),
                 to_stop=True,
                 keep_desired=False,
@@ -149,7 +161,7 @@ class _Stopping:
     def _end_silent(self, target: Target) -> None:
         """KILL a supervisor that never answered and did not go; another one stops its bot."""
         pidfd = self._pidfds[target.instance_id]
-        if process.wait_gone([pidfd], _patience_s(target.spec())):
+        if process.wait_gone([pidfd], patience_s(target.spec())):
             return
         process.send(pidfd, signal.SIGKILL)
         words = "{id}: its supervisor (pid {pid}) did not answer and was killed"
@@ -178,7 +190,7 @@ class _Stopping:
             return  # its failure is told
         pidfd = self._pidfds.get(instance_id)
         if pidfd is not None:
-            patience = 0.0 if instance_id in self._late else _patience_s(target.spec())
+            patience = 0.0 if instance_id in self._late else patience_s(target.spec())
             is_gone = process.wait_gone([pidfd], patience)
             os.close(pidfd)
             if not is_gone:
@@ -213,7 +225,7 @@ class _Stopping:
         self._console.complain("{id}: {error}", id=target.instance_id, error=error)
 
 
-def _patience_s(spec: ChildSpec | None) -> float:
+def patience_s(spec: ChildSpec | None) -> float:
     """How long a stop may take: TERM and KILL of the bot, then of the finish step."""
     stop_timeout = spec.health.stop_timeout if spec is not None else HealthSettings().stop_timeout
     return stop_timeout + max(stop_timeout, FINISH_FLOOR_S) + _MARGIN_S

@@ -375,6 +375,22 @@ def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
     assert len(fleet.lines("starts")) == 2
 
 
+def test_a_stop_for_a_reboot_forgets_nothing(run: Shell, fleet: ToyFleet) -> None:
+    """`--keep-wanted` stops in order; `resurrect` brings back all of them, one after another."""
+    for name in ("one", "two"):
+        write_config(fleet, name)
+    assert run("start", "--config", "one", "--config", "two").code == 0
+    wanted = (fleet.root / "logs" / "desired.json").read_text()
+    assert run("stop", "--all", "--keep-wanted").code == 0
+    assert {fleet.status("one"), fleet.status("two")} == {"STOPPED"}
+    assert (fleet.root / "logs" / "desired.json").read_text() == wanted
+    assert run("resurrect", "--stagger", "0.1").code == 0
+    assert {fleet.status("one"), fleet.status("two")} == {"RUNNING"}
+    assert (fleet.root / "logs" / "desired.json").read_text() == wanted
+    assert run("stop", "--all").code == 0
+    assert json.loads((fleet.root / "logs" / "desired.json").read_text()) == {}
+
+
 def test_an_orphan_is_shown_adopted_and_stopped(run: Shell, fleet: ToyFleet) -> None:
     """ORPHANED is exit 1; start adopts the same bot; stop works over an orphan too."""
     write_config(fleet, "toy")

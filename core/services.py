@@ -1,0 +1,213 @@
+"""`daemon_manager install-service`: systemd units for this root, written and verified.
+
+Two ways, and one of them is chosen by what is enabled:
+
+- `gridfleet@ID.service`, one for each instance: systemd starts its supervisor in the foreground.
+  `KillMode=process`: a stop signals the supervisor alone, which stops its bot in order; a
+  supervisor that dies leaves its bot trading, and the one that systemd starts next adopts it. Exit
+  2, 4 and 5 (a config, credentials, a start limit) are not retried.
+- `gridfleet.service`, one for all: `resurrect` at boot, and at shutdown a stop that leaves what is
+  wanted as it is.
+
+Nothing is enabled or started; what to type is printed. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from core.config_files import active_configs
+from core.config_manager import load_specs_in_child
+from core.console import Console
+from core.errors import ExitCode, UsageError
+from core.files import publish
+from core.paths import checkout_root
+from core.spec import HealthSettings
+from core.stopping import patience_s
+
+TEMPLATE = "gridfleet@.service"
+FLEET = "gridfleet.service"
+_MARGIN_S = 10
+_MODE = 0o644  # systemd reads units as root; they hold no secret
+
+
+def install_service(args: argparse.Namespace, root: Path, console: Console) -> int:
+    """Write both units, verify them where systemd-analyze is there, and say what to enable."""
+    folder = Path(args.dir).absolute() if args.dir else _unit_dir(user=args.user)
+    if any(ch in str(root) for ch in "\n\r\0"):
+        raise UsageError(f"install-service: the root's path can't stand in a unit: {root!s}")
+    stop_s = stop_timeout_s(root)
+    texts = {
+        TEMPLATE: template_unit(root, stop_s=stop_s, user=args.user),
+        FLEET: fleet_unit(root, stop_s=stop_s, user=args.user),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, text in texts.items():
+        path = folder / name
+        publish(path, text)
+        path.chmod(_MODE)
+        paths.append(path)
+        console.say("wrote {path}", path=str(path))
+    verdict, words = verify(paths, user=args.user)
+    for line in words:
+        console.complain("{text}", text=line)
+    if verdict is None:
+        console.say("systemd-analyze is not here or can't work: the units were not verified")
+    elif verdict:
+        console.say("verified by systemd-analyze")
+    commands = commands_for(root, user=args.user)
+    console.say("enable one of the two ways:")
+    for line in commands:
+        console.say("  {line}", line=line)
+    if console.as_json:
+        console.emit(
+            {"units": [str(path) for path in paths], "verified": verdict, "enable": commands}
+        )
+    return int(ExitCode.FAILED if verdict is False else ExitCode.OK)
+
+
+def stop_timeout_s(root: Path) -> int:
+    """How long systemd must wait for a stop: longer than the slowest of our own ever takes."""
+    slowest = patience_s(None)
+    for result in load_specs_in_child([str(path) for path in active_configs(root)], root):
+        if result.spec is not None:
+            slowest = max(slowest, patience_s(result.spec))
+    return int(slowest) + _MARGIN_S
+
+
+def template_unit(root: Path, *, stop_s: int, user: bool) -> str:
+    """Give the text of the unit for one instance."""
+    start = HealthSettings().startup_timeout
+    return f"""\
+[Unit]
+Description=gridfleet instance %i
+Documentation=file://{_plain(checkout_root())}/README.md
+Wants=network-online.target
+After=network-online.target
+# A supervisor that keeps dying is started again, every RestartSec, without end: its bot trades on.
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+{_identity(root, user=user)}ExecStart={_command(root, "start", "--foreground", "--config", "%i")}
+Restart=on-failure
+RestartSec=5
+# 2 a config, 4 credentials, 5 the start limit: the same start would fail the same way.
+RestartPreventExitStatus=2 4 5
+# A stop signals the supervisor alone; it stops its bot, cancels its orders and proves it.
+KillMode=process
+TimeoutStartSec={int(start) + _MARGIN_S}
+TimeoutStopSec={stop_s}
+
+[Install]
+WantedBy={_target(user=user)}
+"""
+
+
+def fleet_unit(root: Path, *, stop_s: int, user: bool) -> str:
+    """Give the text of the unit for all instances together."""
+    return f"""\
+[Unit]
+Description=gridfleet: all that should run
+Documentation=file://{_plain(checkout_root())}/README.md
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+{_identity(root, user=user)}ExecStart={_command(root, "resurrect")}
+# 1: some did not become ready; they stay supervised, and the others run.
+SuccessExitStatus=1
+ExecStop={_command(root, "stop", "--all", "--keep-wanted")}
+KillMode=process
+TimeoutStartSec=infinity
+TimeoutStopSec={stop_s}
+
+[Install]
+WantedBy={_target(user=user)}
+"""
+
+
+def commands_for(root: Path, *, user: bool) -> list[str]:
+    """Say what to type to enable either way."""
+    ctl = "systemctl --user" if user else "systemctl"
+    names = [path.stem for path in active_configs(root)] or ["ID"]
+    units = " ".join(f"gridfleet@{name}.service" for name in names)
+    lines = [
+        f"{ctl} daemon-reload",
+        f"{ctl} enable --now {units}",
+        f"{ctl} enable --now {FLEET}",
+    ]
+    return [*lines, "loginctl enable-linger"] if user else lines
+
+
+def verify(paths: list[Path], *, user: bool) -> tuple[bool | None, list[str]]:
+    """Have systemd-analyze look at the units; None where it is not there, or can't work."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        return None, []
+    mode = ["--user"] if user else []
+    with tempfile.TemporaryDirectory() as runtime:  # `--user` wants one, also without a session
+        done = subprocess.run(
+            [program, *mode, "--man=no", "verify", *map(str, paths)],
+            env={"XDG_RUNTIME_DIR": runtime, **os.environ},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    # It also speaks of units that are none of ours.
+    names = {path.name for path in paths} | {"gridfleet@"}
+    words = [line for line in done.stderr.splitlines() if any(name in line for name in names)]
+    if done.returncode != 0 and not words:
+        return None, []
+    return not words, words
+
+
+def _unit_dir(*, user: bool) -> Path:
+    if not user:
+        return Path("/etc/systemd/system")
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(home) / "systemd" / "user"
+
+
+def _identity(root: Path, *, user: bool) -> str:
+    lines = [f"WorkingDirectory={_plain(root)}", "UMask=0077"]
+    owner = root.stat().st_uid
+    if not user and owner != 0:
+        lines.append(f"User={pwd.getpwuid(owner).pw_name}")
+    return "".join(line + "\n" for line in lines)
+
+
+def _target(*, user: bool) -> str:
+    return "default.target" if user else "multi-user.target"
+
+
+def _command(root: Path, *words: str) -> str:
+    """Give a command line as systemd.service(5) quotes it; `%i` stays what it is."""
+    script = Path(sys.executable).with_name("daemon_manager")
+    program = [str(script)]
+    if not script.is_file():
+        program = [sys.executable, str(checkout_root() / "core" / "daemon_manager.py")]
+    fixed = [_quoted(word) for word in (*program, "--root", str(root))]
+    return " ".join([*fixed, *words])
+
+
+def _quoted(text: str) -> str:
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$").replace("%", "%%")
+    return f'"{text}"' if any(ch in text for ch in " \t\"'\\;") else text
+
+
+def _plain(path: Path) -> str:
+    """Give a path for a setting that takes it whole, to the end of the line."""
+    return str(path).replace("%", "%%")

@@ -1,0 +1,80 @@
+"""systemd units: what stands in them, and that systemd itself understands them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core import services
+from core.daemon_manager import main
+from core.stopping import patience_s
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "a root with 100% spaces"
+    (root / "config" / "active").mkdir(parents=True)
+    toy = {"daemon_config": {"script_path": "/bin/true", "stop_timeout": 200}}
+    (root / "config" / "active" / "slow.json").write_text(json.dumps(toy))
+    return root
+
+
+def settings(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if "=" in line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_instance_unit_keeps_the_bot_and_retries_what_can_be_retried(root: Path) -> None:
+    found = settings(services.template_unit(root, stop_s=90, user=False))
+    assert found["ExecStart"].endswith("start --foreground --config %i")
+    assert f'--root "{str(root).replace("%", "%%")}"' in found["ExecStart"]
+    assert found["WorkingDirectory"] == str(root).replace("%", "%%")
+    assert (found["Restart"], found["RestartPreventExitStatus"]) == ("on-failure", "2 4 5")
+    assert (found["KillMode"], found["TimeoutStopSec"]) == ("process", "90")
+    assert found["WantedBy"] == "multi-user.target"
+    assert settings(services.template_unit(root, stop_s=1, user=True))["WantedBy"] == (
+        "default.target"
+    )
+
+
+def test_the_fleet_unit_keeps_what_is_wanted(root: Path) -> None:
+    found = settings(services.fleet_unit(root, stop_s=90, user=False))
+    assert found["ExecStart"].endswith(" resurrect")
+    assert found["ExecStop"].endswith(" stop --all --keep-wanted")
+    assert found["RemainAfterExit"] == "yes"
+
+
+def test_systemd_waits_longer_than_the_slowest_of_ours(root: Path) -> None:
+    assert patience_s(None) < 200 < services.stop_timeout_s(root)
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_the_units_are_written_and_verified(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], user: bool
+) -> None:
+    """By systemd-analyze where it is; written again they are the same."""
+    folder = tmp_path / "units"
+    words = ["--root", str(root), "install-service", "--dir", str(folder), "--json"]
+    for _ in range(2):
+        code = main([*words, "--user"] if user else words)
+        out = json.loads(capsys.readouterr().out)
+        assert (code, out["verified"]) == (0, True if shutil.which("systemd-analyze") else None)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "gridfleet.service",
+        "gridfleet@.service",
+    ]
+    assert any("enable --now gridfleet@slow.service" in line for line in out["enable"])
+    assert all(("--user" in line) == user for line in out["enable"] if "systemctl" in line)
+
+
+def test_a_unit_that_systemd_refuses_is_told(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    path = tmp_path / "gridfleet.service"
+    path.write_text("[Service]\nExecStart=/bin/true\nKillMode=sometimes\n")
+    verdict, lines = services.verify([path], user=False)
+    assert verdict is False
+    assert any("kill mode" in line for line in lines)
