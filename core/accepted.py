@@ -10,16 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.files import publish
+from core.paths import read_limited
 from core.spec import ChildSpec
 
 CONFIG_NAME = "config.json"
 SPEC_NAME = "spec.json"
+_LIMIT = 4 << 20
 
 
 def save_accepted(run_dir: Path, spec: ChildSpec) -> None:
     """Keep this version. Errors: OSError; each of the two files is then the old one or the new."""
-    publish(run_dir / CONFIG_NAME, spec.config_text)
-    publish(run_dir / SPEC_NAME, spec.to_json())
+    spec_text = spec.to_json()
+    if (_read(run_dir / CONFIG_NAME), _read(run_dir / SPEC_NAME)) == (spec.config_text, spec_text):
+        return  # as it was: nothing to wait for the disk for
+    publish(run_dir / CONFIG_NAME, spec.config_text, sync_folder=False)
+    publish(run_dir / SPEC_NAME, spec_text)
 
 
 def load_accepted(run_dir: Path) -> ChildSpec | None:
@@ -27,4 +32,11 @@ def load_accepted(run_dir: Path) -> ChildSpec | None:
     try:
         return ChildSpec.from_json((run_dir / SPEC_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return read_limited(path, _LIMIT, follow=False).decode()
+    except (OSError, ValueError):
         return None

@@ -5,6 +5,7 @@ Shared by the verbs of `core.starting`. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -17,11 +18,11 @@ from core import process
 from core.config_manager import SpecResult
 from core.console import Console
 from core.control import ControlError, Message, connect
-from core.desired import Desired
-from core.errors import ExitCode
+from core.desired import Desired, Wanted
+from core.errors import ExitCode, GridfleetError
 from core.identity import identify
 from core.instance_manager import InstanceRegistry
-from core.launch import Launched, launch, wait_all
+from core.launch import Launch, Launched, launch, wait_all
 from core.log_files import parts, tail
 from core.paths import run_dir
 from core.preflight import allow_live
@@ -49,10 +50,13 @@ class Batch:
         self._console = console
         self._wait_s = wait_s
         self._registry = InstanceRegistry(root)
+        self._newly_wanted: set[str] = set()
+        self._pending: list[tuple[Launch, bool]] = []
         self._launched: list[Launched] = []
         self._results: list[Message] = []
         self._codes: list[int] = []
         self._began = time.time()
+        self._records: dict[str, dict[str, Any]] | None = None
 
     @property
     def has_invalid(self) -> bool:
@@ -124,14 +128,46 @@ class Batch:
         return False
 
     def launch(self, spec: ChildSpec, *, started_at: str | None = None, **options: Any) -> None:
-        """Fork a supervisor; a live bot whose supervisor died keeps its start time."""
+        """Have a supervisor forked; a live bot whose supervisor died keeps its start time."""
         if started_at is None:
-            started_at = started_at_of(self._registry, spec.instance_id)
-        wait_s = self._wait_of(spec)
+            started_at = self._started_at_of(spec.instance_id)
         await_start = options.pop("await_start", False)
-        one = launch(spec, started_at=started_at, wait_s=wait_s, **options)
-        one.await_start = await_start
-        self._launched.append(one)
+        wait_s = self._wait_of(spec)
+        self._pending.append(
+            (Launch(spec=spec, started_at=started_at, wait_s=wait_s, **options), await_start)
+        )
+
+    def flush(self) -> None:
+        """Fork the supervisors that were asked for, all from here."""
+        pending, self._pending = self._pending, []
+        self._want([one for one, _ in pending if one.keep_desired and not one.to_stop])
+        started = launch(*(one for one, _ in pending)) if pending else []
+        for one, (_, await_start) in zip(started, pending, strict=True):
+            one.await_start = await_start
+            self._launched.append(one)
+
+    def _want(self, launches: list[Launch]) -> None:
+        """Note in one write what should run; each supervisor then finds its word there already."""
+        entries = {
+            one.spec.instance_id: Wanted(
+                config_path=one.spec.config_path, started_at=one.started_at
+            )
+            for one in launches
+        }
+        with contextlib.suppress(GridfleetError, OSError):  # they try again, and log it
+            self._newly_wanted.update(Desired(self._root).enter_all(entries))
+
+    def _started_at_of(self, instance_id: str) -> str:
+        """As `started_at_of`, by records read before the first launch.
+
+        Supervisors that have been launched write theirs; to wait for them here would make the
+        others wait.
+        """
+        if self._records is None:
+            self._records = self._registry.load()
+        record = self._records.get(instance_id, {})
+        alive = self._registry.liveness(instance_id, record)
+        return str(record.get("started_at") or now_iso()) if alive.bot_pid else now_iso()
 
     def restart(self, spec: ChildSpec) -> None:
         """Replace the bot, by its supervisor where that lives."""
@@ -207,6 +243,7 @@ class Batch:
 
     def finish(self) -> int:
         """Wait for everything, print the JSON value, and return the exit code."""
+        self.flush()
         wait_all(self._launched, self._report)
         if self._console.as_json:
             one = len(self._results) == 1
@@ -285,6 +322,9 @@ class Batch:
             return
         self._codes.append(ExitCode.USAGE if one.outcome == "invalid" else ExitCode.FAILED)
         if one.outcome != "late" and "state" not in last:  # it never came to supervising
+            if one.outcome != "refused" and spec.instance_id in self._newly_wanted:
+                with contextlib.suppress(GridfleetError, OSError):
+                    Desired(self._root).remove(spec.instance_id)
             self._console.complain("{error}", error=one.error)
             return
         lines = last_words(spec, self._began)

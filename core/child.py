@@ -21,18 +21,19 @@ from core import pidfile, process
 from core.accepted import CONFIG_NAME
 from core.errors import ExitCode
 from core.family import children_of, family, is_childless_but
-from core.files import publish
+from core.files import publish, sync_dir
 from core.health import read_beat
 from core.identity import ProcessId, boot_id, read_pid_file
 from core.output import Output, make_output
 from core.process import Child, ProcStat
+from core.spawning import EXEC_FAILED, spawn, spawn_plain
 from core.spec import ChildSpec
 from core.supervision_types import Cause, OrdersLeft
 
 FINISH_OPTION = "--cancel-orders"
 KILL_PATIENCE_S = 5.0  # a process outlasts KILL only inside an uninterruptible system call
 
-_UNTOUCHED_CODES = frozenset({ExitCode.USAGE, ExitCode.PORT_TAKEN, process.EXEC_FAILED})
+_UNTOUCHED_CODES = frozenset({ExitCode.USAGE, ExitCode.PORT_TAKEN, EXEC_FAILED})
 """Exits that come before a bot looks at its orders: it binds its port before it trades."""
 
 
@@ -70,7 +71,11 @@ class ChildRunner:
                 (self.run_dir / name).unlink()
         child = self._start(self.spec.argv)
         with contextlib.suppress(OSError):
+            is_new = not pid_file.exists()
             pidfile.write_pid(pid_file, child.pid, child.start)
+            if is_new and self.spec.is_bot:
+                # That there is one outlives a power cut (orders may rest); what is in it need not.
+                sync_dir(self.run_dir)
         return child
 
     def start_finish(self) -> Child:
@@ -82,14 +87,15 @@ class ChildRunner:
         try:
             stdout, stderr = self.output.open()
             try:
-                return process.spawn(
-                    argv,
-                    cwd=self.spec.working_dir,
-                    env=lambda: self._environment(lock),
-                    stdout=stdout,
-                    stderr=stderr,
-                    keep_fds=(lock,),
-                )
+                how: dict[str, Any] = {
+                    "cwd": self.spec.working_dir,
+                    "stdout": stdout,
+                    "stderr": stderr,
+                    "keep_fds": (lock,),
+                }
+                if self.spec.environment:  # its values may be secrets: they are not for us
+                    return spawn(argv, env=lambda: self._environment(lock), **how)
+                return spawn_plain(argv, env=self._environment(lock), **how)
             finally:
                 os.close(stdout)
                 os.close(stderr)
@@ -108,7 +114,7 @@ class ChildRunner:
         return lock
 
     def _environment(self, lock: int) -> dict[str, str]:
-        """Make the child's environment; runs in the forked child, which alone sees its secrets."""
+        """Make the child's environment; with secrets in it, that is done in the forked child."""
         return {
             **os.environ,
             **expand_environment(self.spec),

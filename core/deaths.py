@@ -150,6 +150,13 @@ def summary(record: Record) -> str:
     return ", ".join(words)
 
 
+def blame_oom(record: Record, before: int | None) -> None:
+    """Say that a SIGKILL was the kernel's, if it has killed for want of memory since `before`."""
+    now = oom_kills()
+    if before is not None and now is not None and now > before:
+        record |= {"cause": "oom", "reason": "the kernel killed for want of memory meanwhile"}
+
+
 def oom_kills() -> int | None:
     """How often the kernel has killed for want of memory: in our cgroup, else on this machine."""
     for path, key in ((_cgroup_events(), b"oom_kill"), ("/proc/vmstat", b"oom_kill")):

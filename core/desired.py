@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,18 +60,31 @@ class Desired:
 
     def enter(self, instance_id: str, wanted: Wanted) -> None:
         """Note that it should run. Errors: StoreError, OSError, with the file unchanged."""
-        with self._locked():
-            records = self._load_or_put_aside()
-            records[instance_id] = wanted
-            self._save(records)
+        self.enter_all({instance_id: wanted})
 
-    def remove(self, instance_id: str) -> bool:
-        """Note that it should not run; False when nothing said that it should."""
+    def enter_all(self, entries: Mapping[str, Wanted]) -> list[str]:
+        """Note that these should run, in one write; which of them were not wanted before.
+
+        Errors: as `enter`.
+        """
+        with contextlib.suppress(StoreError):
+            before = self.load()
+            if all(before.get(key) == wanted for key, wanted in entries.items()):
+                return []  # nothing to write; a look needs no lock
         with self._locked():
             records = self._load_or_put_aside()
-            if records.pop(instance_id, None) is None:
+            new = [key for key in entries if key not in records]
+            self._save({**records, **entries})
+            return new
+
+    def remove(self, *instance_ids: str) -> bool:
+        """Note that they should not run; False when nothing said that any should."""
+        with self._locked():
+            records = self._load_or_put_aside()
+            kept = {key: value for key, value in records.items() if key not in instance_ids}
+            if len(kept) == len(records):
                 return False
-            self._save(records)
+            self._save(kept)
             return True
 
     def _load_or_put_aside(self) -> dict[str, Wanted]:

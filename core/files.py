@@ -60,11 +60,13 @@ def open_private(path: Path, flags: int) -> int:
     return fd
 
 
-def publish(path: Path, data: bytes | str, *, durable: bool = True) -> None:
+def publish(
+    path: Path, data: bytes | str, *, durable: bool = True, sync_folder: bool = True
+) -> None:
     """Write a whole file atomically, 0600: a reader sees the old one or the new one, never half.
 
     Not `durable`: for what only informs and means nothing after a power cut; it saves the waiting
-    for the disk.
+    for the disk. Not `sync_folder`: the caller does that, once for several files.
     The folder must exist. Errors: OSError; the old file is then still there, whole, and nothing
     is left beside it. A link at `path` is refused (ELOOP).
     """
@@ -84,7 +86,7 @@ def publish(path: Path, data: bytes | str, *, durable: bool = True) -> None:
         with contextlib.suppress(OSError):
             temp.unlink()
         raise
-    if durable:
+    if durable and sync_folder:
         sync_dir(path.parent)
 
 

@@ -113,7 +113,7 @@ class LockTable:
 
 def take_lock(descriptor: int, patience_s: float = 0.25) -> bool:
     """Take the exclusive flock; False when somebody holds it for longer than a reader's look."""
-    deadline = time.monotonic() + patience_s
+    deadline, pause = time.monotonic() + patience_s, 0.0005
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +122,10 @@ def take_lock(descriptor: int, patience_s: float = 0.25) -> bool:
                 raise
             if time.monotonic() >= deadline:
                 return False
-            time.sleep(0.005)
+            time.sleep(
+                pause
+            )  # fifty supervisors that start together each need it for a millisecond
+            pause = min(0.005, pause * 1.5)
         else:
             return True
 

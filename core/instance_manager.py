@@ -35,6 +35,22 @@ if TYPE_CHECKING:  # readers of the registry need no spec
     from core.spec import ChildSpec
 
 
+_PASSING = frozenset(
+    {
+        "pid",
+        "pid_start",
+        "bot_pid",
+        "bot_start",
+        "boot_id",
+        "status",
+        "reason",
+        "restarts",
+        "exit_code",
+    }
+)
+_AT_REST = frozenset({"STOPPED", "EXITED", "FATAL"})
+
+
 class Liveness(NamedTuple):  # a dataclass would cost `list` a quarter of its time
     """Which processes of an instance run now; None: not running."""
 
@@ -93,21 +109,32 @@ class InstanceRegistry:
             records[instance_id] = dict(record)
             self._file.save_copy(instance_id, records[instance_id])
             self._file.save(records)
+        self._file.sync_copy(instance_id)
 
     def update(self, instance_id: str, **fields: Any) -> Record:
         """Change fields of a record (made if it is not there) and return it whole.
 
-        A new `pid` or `bot_pid` without its start time gets it from the running process.
+        A new `pid` or `bot_pid` without its start time gets it from the running process. What only
+        tells of processes (`_PASSING`) need not outlive a power cut, and doesn't wait for the disk.
         """
         check_name(instance_id)
+        record, is_durable = self._update(instance_id, fields)
+        if is_durable:
+            self._file.sync_copy(instance_id)
+        return record
+
+    def _update(self, instance_id: str, fields: dict[str, Any]) -> tuple[Record, bool]:
+        """Change a record; also tells whether the change has to outlive a power cut."""
         with self.locked():
             records = self.load()
-            record = {**records.get(instance_id, {}), **_with_identity(fields)}
-            if record != records.get(instance_id):
-                records[instance_id] = record
-                self._file.save_copy(instance_id, record)
-                self._file.save(records)
-            return record
+            before = records.get(instance_id, {})
+            record = {**before, **_with_identity(fields)}
+            if instance_id in records and record == before:
+                return record, False
+            self._file.save_copy(instance_id, record)
+            records[instance_id] = record
+            self._file.save(records)
+            return record, not _is_passing(before, record)
 
     def unregister(self, instance_id: str) -> bool:
         """Take a record out; False when there was none."""
@@ -212,9 +239,9 @@ class InstanceRegistry:
             port = spec.web_port or choose_port(
                 spec, mine, others, is_adopted=alive.bot_pid is not None
             )
-            self.update(
+            self._update(
                 spec.instance_id,
-                **{
+                {
                     **facts(spec, port),
                     "pid": own,
                     "bot_pid": alive.bot_pid,
@@ -224,7 +251,8 @@ class InstanceRegistry:
                     **fields,
                 },
             )
-            return port
+        self._file.sync_copy(spec.instance_id)
+        return port
 
     def _holds_anything(self, instance_id: str, record: Record, locks: LockTable) -> bool:
         """Tell whether a process of it lives, or a stranger (a leftover) holds one of its locks."""
@@ -266,6 +294,15 @@ def _recorded_bot(record: Record) -> int | None:
         return None
     identity = ProcessId(pid=pid, start=start, boot=str(record.get("boot_id") or ""))
     return pid if identity.is_alive() else None
+
+
+def _is_passing(before: Record, after: Record) -> bool:
+    """Whether two records differ only in what means nothing after a power cut."""
+    if after.get("status") in _AT_REST or not before:
+        return False
+    return all(
+        before.get(key) == after.get(key) for key in (before.keys() | after.keys()) - _PASSING
+    )
 
 
 def _with_identity(fields: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from core.log_files import JsonLineLog
 from core.loop import READ, Loop
 from core.monitor import Monitor, Notice
 from core.output import Lost
-from core.process import Child, ProcStat, SpawnError
+from core.process import Child, ProcStat
+from core.spawning import EXEC_FAILED, SpawnError
 from core.spec import ChildSpec
 from core.supervision_types import (
     Action,
@@ -156,7 +157,7 @@ class Keeper:
             child = self.runner.spawn()
         except (SpawnError, LeftoversError, OSError) as error:
             self._log.event("spawn_failed", "error", error=str(error))
-            code, left = process.EXEC_FAILED, OrdersLeft.UNTOUCHED
+            code, left = EXEC_FAILED, OrdersLeft.UNTOUCHED
             self._note_death(
                 deaths.make_record(pid=0, start=0, code=code, cause="spawn", reason=str(error)),
                 None,
@@ -319,11 +320,15 @@ class Keeper:
         marked = deaths.LastLines.mark(Path(runner.spec.logs.log_dir))
         code, orders, cause = runner.judge_exit(child, code)
         record = self._describe_death(child, code, cause, peak, cpu_s)
-        with contextlib.suppress(OSError):
-            pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
+        oom_before = self._oom_kills
         level = "info" if code == 0 else "error"
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
         self._feed(Exited(code, orders, random.random(), cause if code else ""))
+        if self._child is None:  # else the successor's PID is in it already
+            with contextlib.suppress(OSError):
+                pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
+        if record["cause"] == "signal" and code == -signal.SIGKILL:
+            deaths.blame_oom(record, oom_before)
         self._note_death(record, marked)  # after the successor's start
 
     def note_unwatched(self) -> None:
@@ -342,10 +347,6 @@ class Keeper:
         self, child: Child, code: int | None, words: str, peak: int, cpu_s: float | None
     ) -> deaths.Record:
         cause, reason = self._why()
-        if not cause and code == -signal.SIGKILL and not self._was_killed:
-            before, now = self._oom_kills, deaths.oom_kills()
-            if before is not None and now is not None and now > before:
-                cause, reason = "oom", "the kernel killed for want of memory meanwhile"
         return deaths.make_record(
             pid=child.pid,
             start=child.start,

@@ -22,6 +22,7 @@ from typing import Any
 
 from core.control import Message
 from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError
+from core.spawning import close_inherited_on_exec
 from core.spec import ChildSpec
 from core.supervision_types import Event, State
 from core.supervisor import Supervisor
@@ -87,41 +88,63 @@ def read_specs(config: str, root: Path, instance_id: str | None) -> ChildSpec:
     return load_specs_in_child([config], root, instance_id)[0].spec_or_raise()
 
 
-def launch(
-    spec: ChildSpec,
-    *,
-    started_at: str,
-    wait_s: float,
-    first: Event | None = None,
-    to_stop: bool = False,
-    keep_desired: bool = True,
-) -> Launched:
-    """Fork a supervisor into the background: own session, no terminal, streams of its own."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    gc.freeze()  # the pages of what is loaded stay shared with the supervisor
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """One supervisor to be started; the fields are those of `supervise`. `wait_s`: patience."""
+
+    spec: ChildSpec
+    started_at: str
+    wait_s: float
+    first: Event | None = None
+    to_stop: bool = False
+    keep_desired: bool = True
+
+
+def launch(*launches: Launch) -> list[Launched]:
+    """Fork supervisors into the background: own sessions, no terminal, streams of their own.
+
+    All are forked from one process that has everything loaded, so that they share its pages; it
+    is nobody's child any more when they begin, and neither are they.
+    """
+    pipes = [os.pipe2(os.O_CLOEXEC) for _ in launches]
+    gc.freeze()  # what is loaded is never looked at again: the pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
     middle = os.fork()
     if middle == 0:
-        code = int(ExitCode.CRASH)
         try:
             os.setsid()
-            if os.fork() != 0:
-                os._exit(0)  # its child is nobody's child: no terminal, no zombie
-            _detach(writer, Path(spec.root))
-            code = supervise(
-                spec,
-                started_at=started_at,
-                first=first,
-                to_stop=to_stop,
-                keep_desired=keep_desired,
-                report_fd=writer,
-            )
+            for one, (_, writer) in zip(launches, pipes, strict=True):
+                if os.fork() == 0:
+                    _become(one, writer)
         finally:
-            os._exit(code)
-    os.close(writer)
+            os._exit(0)
+    for _, writer in pipes:
+        os.close(writer)
     os.waitpid(middle, 0)
-    return Launched(spec=spec, fd=reader, deadline=time.monotonic() + wait_s, to_stop=to_stop)
+    now = time.monotonic()
+    return [
+        Launched(spec=one.spec, fd=reader, deadline=now + one.wait_s, to_stop=one.to_stop)
+        for one, (reader, _) in zip(launches, pipes, strict=True)
+    ]
+
+
+def _become(one: Launch, writer: int) -> None:
+    """Be one of the supervisors; never returns."""
+    code = int(ExitCode.CRASH)
+    try:
+        os.setsid()
+        _detach(writer, Path(one.spec.root))
+        code = supervise(
+            one.spec,
+            started_at=one.started_at,
+            first=one.first,
+            to_stop=one.to_stop,
+            keep_desired=one.keep_desired,
+            report_fd=writer,
+        )
+    finally:
+        os._exit(code)
 
 
 def supervise(
@@ -135,6 +158,7 @@ def supervise(
     observe: Callable[[Message], None] | None = None,
 ) -> int:
     """Be the supervisor; returns the exit code. A refusal is told over `report_fd` or raised."""
+    close_inherited_on_exec()
     supervisor = Supervisor(
         spec,
         started_at=started_at,

@@ -71,12 +71,10 @@ def live_holder(lock: Path, pid_file: Path) -> ProcessId | None:
 
     A file without a start time (daemon.pid) is told by the lock file's own note instead.
     """
-    if not is_held(lock):
-        return None
     found = read_pid_file(pid_file)
     if found is None or found[1] is None:
         found = read_pid_file(lock)
-    if found is None or found[1] is None:
+    if found is None or found[1] is None or not is_held(lock):
         return None
     identity = ProcessId(pid=found[0], start=found[1], boot=boot_id())
     return identity if identity.is_alive() else None

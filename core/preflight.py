@@ -22,7 +22,8 @@ from core.console import Console
 from core.errors import ExitCode
 from core.files import make_private_dir, publish
 from core.paths import run_dir
-from core.process import EXEC_FAILED, SpawnError, group_members, kill_until_empty, reap, spawn
+from core.process import group_members, kill_until_empty, reap
+from core.spawning import EXEC_FAILED, SpawnError, spawn
 from core.spec import ChildSpec
 
 CHECK_OPTION = "--check"

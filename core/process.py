@@ -1,7 +1,7 @@
-"""Processes: start one in a session of its own, signal it by identity, end its whole group.
+"""Processes: look at them, signal them by identity, end a whole group, reap.
 
-What lives here: fork and exec, pidfds, process groups as /proc shows them, the child-subreaper
-switch. No policy: when to TERM and when to KILL is `core.supervision`'s.
+What lives here: pidfds, process groups as /proc shows them, the child-subreaper switch. How one is
+started is in `core.spawning`. No policy: when to TERM and when to KILL is `core.supervision`'s.
 
 Rules it keeps:
 - a process is PID + start time (+ boot); it is signalled through a pidfd that was opened first and
@@ -9,7 +9,7 @@ Rules it keeps:
 - a child leads its own session, so its group is everything with its session or group id, plus
   whatever has been reparented to us (we are a child subreaper);
 - a group is empty when /proc shows no member that is not a zombie;
-- argv only, never a shell. Standard library only.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -20,16 +20,13 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.identity import ProcessId, process_start_ticks
 
 _PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
-
-EXEC_FAILED = 127
-"""What a shell answers for a program that can't be run; our own code for a failed exec."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +59,6 @@ class Child:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self.pidfd)
-
-
-class SpawnError(Exception):
-    """The program could not be executed; the message says which and why."""
 
 
 # Looking ----------------------------------------------------------------------------------------
@@ -281,7 +274,7 @@ def wait_reaped(identity: ProcessId, timeout_s: float = 2.0) -> None:
         time.sleep(0.002)
 
 
-# Starting and reaping ---------------------------------------------------------------------------
+# Reaping ----------------------------------------------------------------------------------------
 
 
 def become_subreaper() -> None:
@@ -289,90 +282,6 @@ def become_subreaper() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def spawn(
-    argv: tuple[str, ...],
-    *,
-    cwd: str,
-    env: Callable[[], Mapping[str, str]],
-    stdout: int,
-    stderr: int,
-    keep_fds: tuple[int, ...] = (),
-) -> Child:
-    """Start a program in its own session, standard input from /dev/null; return once exec is done.
-
-    `env` is called in the forked child, so what it imports and what secrets it reads never enter
-    this process. `keep_fds` stay open in the child under their numbers; every other descriptor,
-    also one that we inherited ourselves, is closed. Errors: SpawnError, with no process left.
-    """
-    report_r, report_w = os.pipe2(os.O_CLOEXEC)
-    # Until the child has reset the handlers, a signal to it would wake our own loop's pipe.
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        pid = os.fork()
-        if pid == 0:
-            _exec(argv, cwd, env, stdout, stderr, keep_fds, report_w)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        os.close(report_w)
-    try:
-        report = _read_report(report_r)
-    finally:
-        os.close(report_r)
-    if report:
-        os.waitpid(pid, 0)
-        raise SpawnError(report.decode("utf-8", "replace"))
-    pidfd = os.pidfd_open(pid)  # not reaped yet, so the number is still its own
-    stat = read_stat(pid)
-    return Child(pid=pid, start=stat.start if stat else 0, pidfd=pidfd, ours=True)
-
-
-def _exec(
-    argv: tuple[str, ...],
-    cwd: str,
-    env: Callable[[], Mapping[str, str]],
-    stdout: int,
-    stderr: int,
-    keep_fds: tuple[int, ...],
-    report: int,
-) -> None:
-    """Become the program. Runs in the forked child and never returns."""
-    message = f"{argv[0]}: cannot be executed"
-    try:
-        os.setsid()
-        for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(signum, signal.SIG_DFL)
-        null = os.open("/dev/null", os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(stdout, 1)
-        os.dup2(stderr, 2)
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-            if int(name) > 2:
-                with contextlib.suppress(OSError):
-                    os.set_inheritable(int(name), int(name) in keep_fds)
-        message = "environment"
-        environment = dict(env())
-        message = f"working_dir {cwd}"
-        os.chdir(cwd)
-        message = f"{argv[0]}: cannot be executed"
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvpe(argv[0], argv, environment)
-    except OSError as error:
-        message += f": {error.strerror or error}"
-    except Exception as error:
-        message += f": {error}"
-    finally:  # whatever happened, this process must not run on as a second supervisor
-        with contextlib.suppress(BaseException):
-            os.write(report, message.encode("utf-8", "replace")[:4000])
-        os._exit(EXEC_FAILED)
-
-
-def _read_report(fd: int) -> bytes:
-    chunks = b""
-    while chunk := os.read(fd, 4096):
-        chunks += chunk
-    return chunks
 
 
 def peek_exited() -> int | None:

@@ -94,17 +94,32 @@ class RegistryFile:
             return self._rebuilt(records)
 
     def save(self, records: Records) -> None:
-        """Replace the registry. The lock must be held. Errors: OSError, with the old one whole."""
+        """Replace the registry. The lock must be held. Errors: OSError, with the old one whole.
+
+        Not through to the disk: the copies are, and a damaged or lost registry is built from them.
+        """
         remove_leftovers(self.path)  # of a writer that was killed
         try:
-            publish(self.path, _dump(records))
+            publish(self.path, _dump_all(records), durable=False)
         except OSError as error:
             raise _planted(self.path, error) from None
 
     def save_copy(self, instance_id: str, record: Record) -> None:
-        """Keep the instance's own copy of its record."""
+        """Keep the instance's own copy of its record; `sync_copy` makes it outlive a power cut."""
         make_private_dir(self.logs / instance_id)
-        publish(self.logs / instance_id / "record.json", _dump(record))
+        publish(self.logs / instance_id / "record.json", _dump(record), durable=False)
+
+    def sync_copy(self, instance_id: str) -> None:
+        """Wait until the copy is on the disk; without the lock, for which others wait."""
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            fd = os.open(
+                self.logs / instance_id / "record.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sync_dir(self.logs / instance_id)
 
     def drop_copy(self, instance_id: str) -> None:
         """Forget the copy, durably: a rebuild must not bring a removed instance back."""
@@ -238,8 +253,17 @@ def _from_pid_files(root: Path, folder: Path) -> Record | None:
     }
 
 
-def _dump(value: Record | Records) -> str:
+def _dump(value: Record) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=True, default=str) + "\n"
+
+
+def _dump_all(records: Records) -> str:
+    """Render all records, a line each: quick (an indented dump is not), and still for the eye."""
+    lines = [
+        f"  {json.dumps(key)}: {json.dumps(record, sort_keys=True, default=str)}"
+        for key, record in sorted(records.items())
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _planted(path: Path, error: OSError) -> Exception:

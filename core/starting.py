@@ -134,6 +134,7 @@ def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
             batch.fail(instance_id, ExitCode.USAGE, "its config can't be used")
         else:
             if has_launched:
+                batch.flush()
                 # Not all at once: fifty bots would ask one exchange and two processors together.
                 time.sleep(args.stagger * (0.5 + random.random()))
             batch.launch(spec, started_at=wanted.started_at)

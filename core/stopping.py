@@ -24,7 +24,7 @@ from core.desired import Desired
 from core.errors import ExitCode, GridfleetError, StoreError
 from core.identity import ProcessId, identify
 from core.instance_manager import InstanceRegistry
-from core.launch import Launched, launch, wait_all
+from core.launch import Launch, Launched, launch, wait_all
 from core.spec import ChildSpec, HealthSettings
 from core.supervision_types import FINISH_FLOOR_S, Stop
 from core.targets import Target, resolve_targets
@@ -46,6 +46,7 @@ def stop(args: argparse.Namespace, root: Path, console: Console) -> int:
         keep_orders=args.keep_orders,
         keep_wanted=args.keep_wanted,
     )
+    work.forget(targets)
     for target in targets:
         work.begin(target)
     return work.finish()
@@ -74,22 +75,28 @@ class _Stopping:
         self._pidfds: dict[str, int] = {}
         self._supervisors: dict[str, ProcessId] = {}
         self._late: set[str] = set()
+        self._staying: set[str] = set()
+        self._records: dict[str, dict[str, Any]] = {}
         self._silent: list[Target] = []
         self._results: list[Message] = []
         self._failed = False
+
+    def forget(self, targets: list[Target]) -> None:
+        """Note that they should not run any more, before any signal."""
+        known = [target.instance_id for target in targets if target.is_known]
+        try:
+            if known and not self._keep_wanted:
+                Desired(self._root).remove(*known)
+        except (StoreError, OSError) as error:
+            self._console.complain("warning: {text}", text=str(error))
 
     def begin(self, target: Target) -> None:
         """Tell whoever must know; no waiting yet."""
         if not target.is_known:
             self._fail(target, "unknown instance; see: daemon_manager list --all")
             return
-        try:
-            if not self._keep_wanted:
-                Desired(self._root).remove(target.instance_id)
-        except (StoreError, OSError) as error:
-            self._console.complain("warning: {text}", text=str(error))
         self._targets.append(target)
-        alive = self._registry.liveness(target.instance_id)
+        alive = self._registry.liveness(target.instance_id, target.record)
         if alive.pid is not None:
             self._tell(target, alive.pid)
         elif alive.bot_pid is not None or self._may_rest(target):
@@ -102,6 +109,8 @@ class _Stopping:
         for target in self._silent:
             self._end_silent(target)
         wait_all(self._waiting, self._note_late)
+        self._wait_ends()
+        self._records = self._registry.load()
         for target in self._targets:
             self._report(target)
         if self._console.as_json:
@@ -147,9 +156,9 @@ class _Stopping:
                 target, f"{target.folder / 'spec.json'} is gone, so nobody can tell how to stop it"
             )
             return
-        self._waiting.append(
-            launch(
-                spec,
+        self._waiting += launch(
+            Launch(
+                spec=spec,
                 started_at=str(target.record.get("started_at") or ""),
                 wait_s=patience_s(spec),
                 first=Stop(keep_orders=self._keep_orders),
@@ -184,28 +193,35 @@ class _Stopping:
         elif one.error:
             self._console.complain("{error}", error=one.error)
 
+    def _wait_ends(self) -> None:
+        """Wait until every supervisor that was told is gone, out of the process table too."""
+        for target in self._targets:
+            pidfd = self._pidfds.get(target.instance_id)
+            if pidfd is None:
+                continue
+            is_late = target.instance_id in self._late
+            if not process.wait_gone([pidfd], 0.0 if is_late else patience_s(target.spec())):
+                self._staying.add(target.instance_id)
+            os.close(pidfd)
+        for instance_id in self._pidfds.keys() - self._staying:
+            process.wait_reaped(self._supervisors[instance_id])
+
     def _report(self, target: Target) -> None:
         instance_id = target.instance_id
         if any(result["instance_id"] == instance_id for result in self._results):
             return  # its failure is told
-        pidfd = self._pidfds.get(instance_id)
-        if pidfd is not None:
-            patience = 0.0 if instance_id in self._late else patience_s(target.spec())
-            is_gone = process.wait_gone([pidfd], patience)
-            os.close(pidfd)
-            if not is_gone:
-                self._fail(
-                    target,
-                    "its supervisor did not end; see: daemon_manager logs "
-                    f"{instance_id} --stream daemon",
-                )
-                return
-            process.wait_reaped(self._supervisors[instance_id])
-        alive = self._registry.liveness(instance_id)
+        if instance_id in self._staying:
+            self._fail(
+                target,
+                "its supervisor did not end; see: daemon_manager logs "
+                f"{instance_id} --stream daemon",
+            )
+            return
+        record = self._records.get(instance_id, {})
+        alive = self._registry.liveness(instance_id, record)
         if alive.is_any_alive:
             self._fail(target, f"still alive: supervisor {alive.pid}, bot {alive.bot_pid}")
             return
-        record = self._registry.get(instance_id) or {}
         if record and record.get("status") != "STOPPED":
             with contextlib.suppress(GridfleetError, OSError):
                 self._registry.update(instance_id, status="STOPPED", reason="", **_NOBODY)

@@ -247,13 +247,15 @@ class Supervisor:
         self._events.append(event)
         if len(self._events) > 1:
             return  # we are inside an action; the outer call goes on with it
+        told: list[tuple[SupervisorState, SupervisorState, Message]] = []
         while self._events:
             before = self._state
             self._state, actions = decide(before, self._events[0], time.monotonic(), self._policy)
             for action in actions:
                 self._perform(action)
-            self._publish(before)
+            told.append((before, self._state, self.describe()))
             self._events.popleft()
+        self._publish(told)
 
     def _why(self) -> tuple[str, str]:
         """For which cause and reason the child is being ended; empty when it is not."""
@@ -279,11 +281,13 @@ class Supervisor:
             started_at=self.started_at,
         )
 
-    def _publish(self, before: SupervisorState) -> None:
-        now = self._state
-        if now.state is State.EXITED and before.state is not State.EXITED and self._keep_desired:
+    def _publish(self, told: list[tuple[SupervisorState, SupervisorState, Message]]) -> None:
+        """Tell what has changed; the record is written once, as it is at the end of it."""
+        states = {now.state for _, now, _ in told} - {told[0][0].state}
+        if State.EXITED in states and self._keep_desired:
             self._teller.drop_desired(self.root)
-        self._teller.changed(before, now, self.describe())
+        # At the end one write tells both; a start that comes in this very moment writes it again.
+        self._teller.changed(told, pid=None if self._is_done() else os.getpid())
 
     def _clean(self) -> None:
         """Old logs go, or are compressed."""

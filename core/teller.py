@@ -49,25 +49,34 @@ class Teller:
             self.log.close()
             self.log.log_dir = log_dir
 
-    def changed(self, before: SupervisorState, s: SupervisorState, message: Message) -> None:
-        """Write what changed to the log and the registry, and tell whoever watches."""
-        if s.state is not before.state:
-            level = "error" if s.state is State.FATAL else "info"
-            fields = {"from": before.state.value, "to": s.state.value, "reason": s.reason}
-            self.log.event("state_changed", level, **fields)
+    def changed(
+        self, told: list[tuple[SupervisorState, SupervisorState, Message]], **more: Any
+    ) -> None:
+        """Log each change, write the last state to the registry, then tell whoever watches.
+
+        In this order: who hears of a state finds it in the record.
+        """
+        for before, s, _ in told:
+            if s.state is not before.state:
+                level = "error" if s.state is State.FATAL else "info"
+                fields = {"from": before.state.value, "to": s.state.value, "reason": s.reason}
+                self.log.event("state_changed", level, **fields)
+        _, now, message = told[-1]
         self.record(
-            status=s.state.value,
+            status=now.state.value,
             bot_pid=message["bot_pid"],
-            restarts=s.total_restarts,
-            reason=s.reason,
-            exit_code=s.exit_code,
+            restarts=now.total_restarts,
+            reason=now.reason,
+            exit_code=now.exit_code,
             orders_unsettled=message["orders_unsettled"],
+            **more,
         )
-        if (s.state, s.total_restarts) != (before.state, before.total_restarts):
-            event = {"event": "state", **message}
-            self._control.broadcast(event)
-            if self._observe is not None:
-                self._observe(event)
+        for before, s, message in told:
+            if (s.state, s.total_restarts) != (before.state, before.total_restarts):
+                event = {"event": "state", **message}
+                self._control.broadcast(event)
+                if self._observe is not None:
+                    self._observe(event)
 
     def record(self, **fields: Any) -> None:
         """Change the record, if these fields are not in it already."""

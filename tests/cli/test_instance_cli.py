@@ -75,9 +75,10 @@ def test_list_and_list_all(cli: Cli, registry: InstanceRegistry, tmp_path: Path)
     """The table has what lives; how many more there are is said; `--all` shows them."""
     registry.register("ended", {"status": "EXITED"})
     with start_claimed(tmp_path, "live", web_port=1) as supervisor:
+        registry.update("live", status="STARTING")
         code, out, err = cli("list")
         assert (code, err) == (0, "")
-        assert f"| live          | ● RUNNING | {supervisor.pid:>5} |" in out
+        assert f"| live          | ● STARTING | {supervisor.pid:>5} |" in out
         assert "ended " not in out
         assert "1 more have ended" in out
 

@@ -567,7 +567,7 @@ def test_a_supervisor_that_never_answers_is_killed_and_its_bot_stopped(
         assert deaf.stdout is not None
         deaf.stdout.readline()
         fleet.registry.update("toy", pid=deaf.pid)
-        monkeypatch.setattr(stopping, "_patience_s", lambda _: 0.5)
+        monkeypatch.setattr(stopping, "patience_s", lambda _: 0.5)
         monkeypatch.setattr(control, "_NUDGE_S", 0.1)
         assert daemon_manager.main(["--root", str(fleet.root), "stop", "toy"]) == 0
         assert deaf.wait(5) == -signal.SIGKILL

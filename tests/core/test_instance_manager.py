@@ -451,6 +451,7 @@ def test_a_port_in_use_by_a_stranger_is_passed_over(
     with supervisor_of(tmp_path, "a") as supervisor:
         port = registry.claim(make_spec(tmp_path, "a"), pid=supervisor.pid)
     with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         stranger.bind(("127.0.0.1", port))
         stranger.listen()
         assert not is_port_free("127.0.0.1", port)
@@ -473,6 +474,7 @@ def test_an_adopted_bot_keeps_its_port(registry: InstanceRegistry, tmp_path: Pat
     start_claimed(tmp_path, "a").end()
     port = registry.load()["a"]["web_port"]
     with socket.socket() as own, bot_of(tmp_path, "a") as bot:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         own.bind(("127.0.0.1", port))
         own.listen()
         registry.update("a", bot_pid=bot.pid)

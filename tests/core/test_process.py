@@ -16,7 +16,8 @@ from toy_fleet import is_alive, wait_for
 
 from core import process
 from core.identity import ProcessId, boot_id
-from core.process import Child, SpawnError
+from core.process import Child
+from core.spawning import SpawnError, close_inherited_on_exec, spawn, spawn_plain
 
 
 @pytest.fixture
@@ -37,18 +38,23 @@ def children() -> Iterator[list[Child]]:
         child.close()
 
 
-def python(code: str, null: int, **options: object) -> Child:
-    defaults: dict[str, object] = {"cwd": "/", "env": lambda: dict(os.environ)}
-    return process.spawn(
-        (sys.executable, "-c", code),
-        stdout=null,
-        stderr=null,
-        **{**defaults, **options},  # type: ignore[arg-type]
-    )
+@pytest.fixture(params=["fork", "plain"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Both ways to start a program keep the same rules."""
+    return str(request.param)
+
+
+def python(code: str, null: int, way: str = "fork", **options: object) -> Child:
+    defaults: dict[str, object] = {"cwd": "/", "stdout": null, "stderr": null}
+    argv, how = (sys.executable, "-c", code), {**defaults, **options}
+    if way == "plain":
+        close_inherited_on_exec()
+        return spawn_plain(argv, env=dict(os.environ), **how)  # type: ignore[arg-type]
+    return spawn(argv, **{"env": lambda: dict(os.environ), **how})  # type: ignore[arg-type]
 
 
 def test_a_child_leads_its_own_session_and_reads_nothing(
-    tmp_path: Path, null: int, children: list[Child]
+    tmp_path: Path, null: int, children: list[Child], way: str
 ) -> None:
     """Own session and group, /dev/null as standard input, no descriptor of ours."""
     told = tmp_path / "told"
@@ -60,7 +66,7 @@ def test_a_child_leads_its_own_session_and_reads_nothing(
     )
     leaked = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(leaked, True)
-    child = python(code, null)
+    child = python(code, null, way)
     children.append(child)
     os.close(leaked)
     process.wait_gone([child.pidfd], 10.0)
@@ -71,7 +77,9 @@ def test_a_child_leads_its_own_session_and_reads_nothing(
 def test_a_failed_exec_says_which_program_and_leaves_no_process(null: int) -> None:
     """The reason reaches the parent through the pipe; there is no child to reap."""
     with pytest.raises(SpawnError, match=r"/nowhere/prog: cannot be executed: No such file"):
-        process.spawn(("/nowhere/prog",), cwd="/", env=dict, stdout=null, stderr=null)
+        spawn(("/nowhere/prog",), cwd="/", env=dict, stdout=null, stderr=null)
+    with pytest.raises(SpawnError, match=r"/nowhere/prog: cannot be executed: No such file"):
+        spawn_plain(("/nowhere/prog",), cwd="/", env={}, stdout=null, stderr=null)
     assert process.peek_exited() is None
 
 
@@ -79,6 +87,10 @@ def test_a_missing_folder_and_a_bad_environment_are_named(null: int) -> None:
     """What fails between fork and exec fails with its own words."""
     with pytest.raises(SpawnError, match=r"working_dir /nowhere: No such file"):
         python("pass", null, cwd="/nowhere")
+    here = Path.cwd()
+    with pytest.raises(SpawnError, match=r"working_dir /nowhere: No such file"):
+        python("pass", null, "plain", cwd="/nowhere")
+    assert Path.cwd() == here
 
     def broken() -> dict[str, str]:
         raise LookupError("environment.TOKEN: the variable TOKEN is not set")
@@ -88,33 +100,40 @@ def test_a_missing_folder_and_a_bad_environment_are_named(null: int) -> None:
 
 
 def test_a_kept_descriptor_survives_the_exec(
-    tmp_path: Path, null: int, children: list[Child]
+    tmp_path: Path, null: int, children: list[Child], way: str
 ) -> None:
     """The bot lock's descriptor keeps its number over exec."""
     fd = os.open(tmp_path / "kept", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    child = python(f"import os; os.write({fd}, b'here')", null, keep_fds=(fd,))
+    child = python(f"import os; os.write({fd}, b'here')", null, way, keep_fds=(fd,))
     children.append(child)
     process.wait_gone([child.pidfd], 10.0)
     assert os.pread(fd, 10, 0) == b"here"
     os.close(fd)
 
 
-def test_signals_are_as_new_in_the_child(tmp_path: Path, null: int, children: list[Child]) -> None:
+def test_signals_are_as_new_in_the_child(
+    tmp_path: Path, null: int, children: list[Child], way: str
+) -> None:
     """What we ignore or block, the child must not."""
-    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     told = tmp_path / "told"
     code = (
         "import re\n"
         "text = open('/proc/self/status').read()\n"
-        f"open({str(told)!r}, 'w').write(re.search(r'SigBlk:\\s*(\\S+)', text)[1])"
+        "found = [re.search(rf'Sig{name}:\\s*(\\S+)', text)[1] for name in ('Blk', 'Ign')]\n"
+        f"open({str(told)!r}, 'w').write(' '.join(found))"
     )
     try:
-        child = python(code, null)
+        child = python(code, null, way)
     finally:
-        signal.signal(signal.SIGPIPE, before)
+        signal.signal(signal.SIGUSR1, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     children.append(child)
     process.wait_gone([child.pidfd], 10.0)
-    assert int(told.read_text(), 16) == 0
+    is_blocked, is_ignored = (int(word, 16) for word in told.read_text().split())
+    assert is_blocked == 0
+    assert not is_ignored & 1 << (signal.SIGUSR1 - 1)
 
 
 def test_a_recycled_pid_is_never_opened(null: int, children: list[Child]) -> None:

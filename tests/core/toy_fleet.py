@@ -22,7 +22,7 @@ from core import pidfile, process
 from core.control import ControlClient
 from core.identity import ProcessId, read_pid_file
 from core.instance_manager import InstanceRegistry
-from core.launch import Launched, launch, wait_all
+from core.launch import Launch, Launched, launch, wait_all
 from core.spec import (
     ChildSpec,
     HealthSettings,
@@ -117,12 +117,14 @@ class ToyFleet:
         **options: Any,
     ) -> Launched:
         """Start a supervisor and wait for its outcome."""
-        one = launch(
-            spec,
-            started_at="2026-01-02T03:04:05+00:00",
-            wait_s=wait_s,
-            first=first,
-            **options,
+        (one,) = launch(
+            Launch(
+                spec=spec,
+                started_at="2026-01-02T03:04:05+00:00",
+                wait_s=wait_s,
+                first=first,
+                **options,
+            )
         )
         wait_all([one], lambda _: None)
         return one
