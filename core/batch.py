@@ -20,6 +20,7 @@ from core.console import Console
 from core.control import ControlError, Message, connect
 from core.desired import Desired, Wanted
 from core.errors import ExitCode, GridfleetError
+from core.i18n import t
 from core.identity import identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launch, Launched, launch, wait_all
@@ -239,7 +240,7 @@ class Batch:
         """Report a failure."""
         self._codes.append(code)
         self._results.append({"instance_id": instance_id, "ok": False, "error": error})
-        self._console.complain("{id}: {error}", id=instance_id, error=error)
+        self._console.complain("{id}: {error}", id=instance_id, error=t(error))
 
     def finish(self) -> int:
         """Wait for everything, print the JSON value, and return the exit code."""
@@ -334,7 +335,7 @@ class Batch:
             "{id}: is not ready ({state}): {error}",
             id=spec.instance_id,
             state=state,
-            error=one.error or (STOPPED_MEANWHILE if was_stopped else "it is still starting"),
+            error=one.error or t(STOPPED_MEANWHILE if was_stopped else "it is still starting"),
         )
         self._console.quote(lines)
         if state == "FATAL":

@@ -136,6 +136,39 @@ CATALOGUE = {
     "{id}: it is not retried": "{id}：不會再重試",
     "{id}: it stays supervised (pid {pid})": "{id}：仍由守護行程看管（PID {pid}）",
     "{id}: STOPPED": "{id}：已停止（STOPPED）",
+    "{id}: finished (exit 0)": "{id}：已完成（exit 0）",
+    "{id}: is running already ({state}, pid {pid}, {url})": (
+        "{id}：已在執行中（{state}，PID {pid}，{url}）"
+    ),
+    "{id}: its supervisor (pid {pid}) did not answer and was killed": (
+        "{id}：守護行程（PID {pid}）沒有回應，已強制結束"
+    ),
+    "{id}: {error}": "{id}：{error}",
+    "it was not started": "未啟動",
+    "its supervisor does not answer": "守護行程沒有回應",
+    "it is not running; start it": "尚未執行，請先啟動",
+    "its config can't be used": "設定檔無法使用",
+    "unknown instance": "未知的實例",
+    "unknown instance; see: daemon_manager list --all": (
+        "未知的實例；請見：daemon_manager list --all"
+    ),
+    "another command stops it": "另一個指令正在停止它",
+    "it is still starting": "仍在啟動中",
+    "{path} is gone, so nobody can tell how to stop it": "{path} 已不存在，無從得知如何停止",
+    "its supervisor did not end; see: daemon_manager logs {id} --stream daemon": (
+        "守護行程沒有結束；請見：daemon_manager logs {id} --stream daemon"
+    ),
+    "still alive: supervisor {pid}, bot {bot}": "仍在執行：守護行程 {pid}，機器人 {bot}",
+    "stopped, but its orders are not proven gone: look at the exchange, or stop {id} again": (
+        "已停止，但無法證實訂單已撤銷：請查看交易所，或再次停止 {id}"
+    ),
+    "its bot does not run; start it: {command}": "機器人沒有執行；啟動：{command}",
+    "unknown instance, or it has no page; see: daemon_manager list --all": (
+        "未知的實例，或沒有網頁；請見：daemon_manager list --all"
+    ),
+    "wrote {path}": "已寫入 {path}",
+    "verified by systemd-analyze": "已由 systemd-analyze 驗證",
+    "enable one of the two ways:": "擇一啟用：",
     # audit
     "compare the ledger with the exchange: 0 equal, 1 different, 3 not compared": (
         "比對帳本與交易所：0 相同，1 不同，3 無法比對"

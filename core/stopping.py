@@ -22,6 +22,7 @@ from core.console import Console
 from core.control import ControlError, Message, connect
 from core.desired import Desired
 from core.errors import ExitCode, GridfleetError, StoreError
+from core.i18n import t
 from core.identity import ProcessId, identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launch, Launched, launch, wait_all
@@ -29,6 +30,7 @@ from core.spec import ChildSpec, HealthSettings
 from core.supervision_types import FINISH_FLOOR_S, Stop
 from core.targets import Target, resolve_targets
 
+_UNPROVEN = "stopped, but its orders are not proven gone: look at the exchange, or stop {id} again"
 _KILL_S = 5.0
 _NOBODY: dict[str, Any] = {"pid": None, "bot_pid": None}
 _MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
@@ -153,7 +155,9 @@ class _Stopping:
         spec = target.spec()
         if spec is None:
             self._fail(
-                target, f"{target.folder / 'spec.json'} is gone, so nobody can tell how to stop it"
+                target,
+                "{path} is gone, so nobody can tell how to stop it",
+                path=str(target.folder / "spec.json"),
             )
             return
         self._waiting += launch(
@@ -213,14 +217,15 @@ class _Stopping:
         if instance_id in self._staying:
             self._fail(
                 target,
-                "its supervisor did not end; see: daemon_manager logs "
-                f"{instance_id} --stream daemon",
+                "its supervisor did not end; see: daemon_manager logs {id} --stream daemon",
+                id=instance_id,
             )
             return
         record = self._records.get(instance_id, {})
         alive = self._registry.liveness(instance_id, record)
         if alive.is_any_alive:
-            self._fail(target, f"still alive: supervisor {alive.pid}, bot {alive.bot_pid}")
+            words = "still alive: supervisor {pid}, bot {bot}"
+            self._fail(target, words, pid=alive.pid, bot=alive.bot_pid)
             return
         if record and record.get("status") != "STOPPED":
             with contextlib.suppress(GridfleetError, OSError):
@@ -228,17 +233,18 @@ class _Stopping:
         if record.get("orders_unsettled") and not self._keep_orders:
             self._fail(
                 target,
-                "stopped, but its orders could not be proven gone: look at the exchange,"
-                f" or repeat: daemon_manager stop {instance_id}",
+                _UNPROVEN,
+                id=instance_id,
             )
             return
         self._results.append({"instance_id": instance_id, "ok": True, "state": "STOPPED"})
         self._console.say("{id}: STOPPED", id=instance_id)
 
-    def _fail(self, target: Target, error: str) -> None:
+    def _fail(self, target: Target, words: str, **values: object) -> None:
         self._failed = True
+        error = words.format(**values) if values else words
         self._results.append({"instance_id": target.instance_id, "ok": False, "error": error})
-        self._console.complain("{id}: {error}", id=target.instance_id, error=error)
+        self._console.complain("{id}: {error}", id=target.instance_id, error=t(words, **values))
 
 
 def patience_s(spec: ChildSpec | None) -> float:

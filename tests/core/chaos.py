@@ -298,3 +298,14 @@ class ChaosFleet:
     def _signal(self, pid: int | None, signum: int) -> None:
         if pid:
             os.kill(pid, signum)
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Resident kB and open descriptors of each supervisor."""
+        found = {}
+        for name in self.names:
+            pid = self._supervisor(name)
+            if pid is not None:
+                status = Path(f"/proc/{pid}/status").read_text()
+                resident = int(status.split("VmRSS:")[1].split()[0])
+                found[name] = (resident, len(list(Path(f"/proc/{pid}/fd").iterdir())))
+        return found

@@ -152,6 +152,14 @@ def test_unknown_instances_have_their_exit_codes(run: Shell) -> None:
     assert not (run.root / "logs" / "nobody").exists()
 
 
+def test_errors_speak_chinese_too(run: Shell) -> None:
+    """The sentence and the reason; in JSON both stay as they are."""
+    run.env |= {"LC_ALL": "zh_TW.UTF-8", "PYTHONUTF8": "1"}
+    assert run("stop", "nobody").err == ("nobody：未知的實例；請見：daemon_manager list --all\n")
+    found = run("stop", "nobody", "--json").json()
+    assert found["error"] == "unknown instance; see: daemon_manager list --all"
+
+
 def test_every_fault_of_a_config_is_listed_and_nothing_starts(run: Shell, fleet: ToyFleet) -> None:
     """All faults at once, exit 2, for start, restart and validate alike."""
     good = write_config(fleet, "good")
