@@ -113,6 +113,7 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([d("health_check_failures", 0)], "daemon_config.health_check_failures", "from 1"),
     ([d("memory_limit_mb", 0)], "daemon_config.memory_limit_mb", "from 1"),
     ([d("cpu_limit_action", "kill")], "daemon_config.cpu_limit_action", "warn, restart"),
+    ([d("log_level", "loud")], "daemon_config.log_level", "debug, info, warning, error"),
     ([d("auto_restart", 1)], "daemon_config.auto_restart", "true or false"),
     ([d("log_retention_days", 0)], "daemon_config.log_retention_days", "from 1"),
     ([d("log_dir", "a\0b")], "daemon_config.log_dir", "a path"),
