@@ -160,6 +160,9 @@ class ChildRunner:
         session that bot.pid names, are touched.
         """
         lock = self.run_dir / pidfile.BOT_LOCK
+        if (free := pidfile.acquire(lock)) is not None:
+            os.close(free)
+            return []  # nobody holds it: no need to look through all processes
         named = read_pid_file(self.run_dir / pidfile.BOT_PID)
         found: set[int] = set()
 

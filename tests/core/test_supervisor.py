@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -195,6 +196,34 @@ def test_a_killed_bot_comes_back_and_the_other_never_notices(fleet: ToyFleet) ->
     assert fleet.record("one")["restarts"] == 1
     assert fleet.bot_pid("two") == other
     assert read_stat(victim) is None  # reaped: not even a zombie
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    fleet: ToyFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S17: the wall clock steps by decades at every look; probes, beats and back-off go on."""
+    steps = itertools.cycle((0.0, 4e9, 1e9))
+    monkeypatch.setattr(time, "time", lambda: next(steps))
+    one = fleet.start(fleet.spec(restart={"restart_delay": 0.3}))
+    assert one.outcome == "ready"
+    bot = fleet.kill_bot()
+    wait_for(lambda: len(fleet.lines("starts")) == 2, "a new bot")
+    wait_for(lambda: fleet.bot_pid() not in (0, bot) and fleet.status() == "RUNNING")
+    (fleet.folder() / "hang").touch()
+    wait_for(lambda: len(fleet.lines("starts")) == 3, "a bot in place of the hung one")
+    (fleet.folder() / "hang").unlink()
+    fleet.wait_status("RUNNING")
+    assert is_alive(int(one.last["pid"]))
+
+
+def test_a_frozen_bot_is_found_and_replaced(fleet: ToyFleet) -> None:
+    """S8: SIGSTOP: it can't even take the TERM; it is KILLed after stop_timeout."""
+    fleet.start(fleet.spec(health={"stop_timeout": 0.5}))
+    frozen = fleet.kill_bot(signum=signal.SIGSTOP)
+    wait_for(lambda: fleet.bot_pid() not in (0, frozen), "a new bot")
+    wait_for(lambda: not is_alive(frozen), "the end of the frozen one")
+    wait_for(lambda: len(fleet.lines("starts")) == 2, "its first words")
+    assert "child_killed" in fleet.event_names()
 
 
 def test_too_many_crashes_end_in_fatal_after_the_finish_step(fleet: ToyFleet) -> None:
