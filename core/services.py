@@ -41,6 +41,10 @@ _MODE = 0o644  # systemd reads units as root; they hold no secret
 def install_service(args: argparse.Namespace, root: Path, console: Console) -> int:
     """Write both units, verify them where systemd-analyze is there, and say what to enable."""
     folder = Path(args.dir).absolute() if args.dir else _unit_dir(user=args.user)
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        where = f"--dir: was {args.dir!r}" if args.dir else str(folder)
+        raise UsageError(f"{where}, expected a folder: {nearest} is none")
     if any(ch in str(root) for ch in "\n\r\0"):
         raise UsageError(f"install-service: the root's path can't stand in a unit: {root!s}")
     stop_s = stop_timeout_s(root)

@@ -51,6 +51,11 @@ MANAGER: dict[tuple[str, str], Case] = {
     ("reload", "ids"): (["../x"], NO_ID),
     ("reload", "wait"): (["--wait", "1s"], ("--wait", "'1s'")),
     ("resurrect", "wait"): (["--wait", "1e3"], ("--wait", "'1e3'")),
+    ("resurrect", "stagger"): (["--stagger", "soon"], ("--stagger", "'soon'", "seconds")),
+    ("install-service", "dir"): (
+        ["--dir", "candles.csv/x"],
+        ("--dir", "'candles.csv/x'", "folder"),
+    ),
     ("stop", "config"): (["--config", "a b.json"], ("a b", "[A-Za-z0-9]")),
     ("stop", "instance_id"): (["--instance-id", "../x"], NO_ID),
     ("stop", "ids"): (["../x"], NO_ID),
