@@ -6,6 +6,7 @@ Runs on the engine thread. A refusal names every reason and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 from core.errors import ConfigError
@@ -101,13 +102,19 @@ def candidate_faults(session: Session, candidate: Book) -> tuple[str, ...]:
 
 
 def adjust_to_config(session: Session) -> str:
-    """Start an adjust to the config file's own range. Errors: ConfigError; nothing changed then."""
+    """Start an adjust to the config file's own range. Errors: ConfigError; nothing changed then.
+
+    The size of an order is the grid's own unless the file gives one (GRID.md 2).
+    """
     grid, instrument, quote = session.book.grid, session.instrument, session.quote
     assert grid is not None
     assert instrument is not None
     assert quote is not None
+    request = session.settings.grid
+    if request.quantity is None:
+        request = replace(request, quantity=grid.spec.quantity)
     try:
-        spec = build_spec(session.settings.grid, quote.last, instrument)
+        spec = build_spec(request, quote.last, instrument)
     except ValueError as error:
         raise ConfigError(f"strategy_config: {error}") from error
     sides = {side for side, _ in grid.lots()}

@@ -294,6 +294,17 @@ def test_an_adjusted_range_ends_when_the_configs_own_changes() -> None:
     assert world.grid.spec.lower == 96
 
 
+def test_a_changed_range_keeps_the_size_that_was_derived_at_the_first_seed() -> None:
+    """GRID.md 2: without a `quantity` it is fixed then and kept by adjusts, the file's own too."""
+    world = World(make_settings(num=11, quantity=None, max_position=10), 105)
+    assert world.grid.spec.quantity == 2
+    world.restart(make_settings(num=21, upper=120, quantity=None, max_position=10))
+    assert world.grid.spec.num == 21
+    assert world.grid.spec.quantity == 2
+    world.restart(make_settings(num=11, quantity="1", max_position=10))
+    assert world.grid.spec.quantity == 1
+
+
 def test_a_config_that_turns_a_grid_with_lots_around_is_refused() -> None:
     """A long grid's lots do not fit a short one: said at the start, nothing changed."""
     world = World(make_settings(kind=LONG), 105)
