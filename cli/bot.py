@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     try:
         loaded = _load(options, arguments)
+        place_of(loaded)  # what the environment says of it is judged before anything is done
     except ConfigError as error:
         return _refuse(error, ExitCode.USAGE)
     except (GridfleetError, OSError) as error:

@@ -205,8 +205,14 @@ def _add_page(verbs: _Verbs) -> None:
     adjust.add_argument("--lower", type=_price, metavar="P")
     adjust.add_argument("--upper", type=_price, metavar="P")
     adjust.add_argument("--grid-num", type=_count, metavar="N")
+    adjust.add_argument(
+        "--lots",
+        choices=("carry", "redistribute", "close"),
+        help="what becomes of lots that find no cell (carry)",
+    )
     adjust.add_argument("--dry-run", action="store_true", help="only say what would happen")
     adjust.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    _add_json(adjust)
     for name, words in (
         ("pause", "stop new entries; exits stay"),
         ("resume", "let entries go on"),
@@ -214,6 +220,7 @@ def _add_page(verbs: _Verbs) -> None:
         verb = _verb(verbs, name, words)
         verb.add_argument("ids", nargs="*", metavar="ID")
         verb.add_argument("--all", action="store_true", help="every registered instance")
+        _add_json(verb)
 
 
 def _seconds(text: str) -> float:

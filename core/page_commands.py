@@ -43,6 +43,8 @@ def adjust(args: argparse.Namespace, root: Path, console: Console) -> int:
     body = {key: value for key, value in wanted.items() if value is not None}
     if not body:
         raise UsageError("adjust: give --lower, --upper or --grid-num")
+    if args.lots is not None:
+        body["lots"] = args.lots
     target = resolve_targets(root, [args.id])[0]
     try:
         status, answer = post(target, root, "/api/grid/adjust", {**body, "dry_run": True})
@@ -50,12 +52,12 @@ def adjust(args: argparse.Namespace, root: Path, console: Console) -> int:
             console.complain("{id}: {text}", id=target.instance_id, text=_words(status, answer))
             if not args.yes and not console.ask("move the grid?"):
                 console.complain("nothing was changed")
-                return ExitCode.FAILED
+                return _finish(console, [_failure(target, "nothing was changed")])
             status, answer = post(target, root, "/api/grid/adjust", body)
     except PageError as error:
         console.complain("{id}: {error}", id=target.instance_id, error=str(error))
-        return ExitCode.FAILED
-    return _tell(target, status, answer, console)
+        return _finish(console, [_failure(target, str(error))])
+    return _finish(console, [_tell(target, status, answer, console)])
 
 
 def pause(args: argparse.Namespace, root: Path, console: Console) -> int:
@@ -71,7 +73,7 @@ def resume(args: argparse.Namespace, root: Path, console: Console) -> int:
 def _for_each(args: argparse.Namespace, root: Path, console: Console, path: str) -> int:
     targets = resolve_targets(root, args.ids, all_registered=args.all)
     registry = InstanceRegistry(root)
-    code = int(ExitCode.OK)
+    results: list[dict[str, Any]] = []
     for target in targets:
         if args.all and registry.liveness(target.instance_id).bot_pid is None:
             continue  # --all is every registered instance; one that is down has nothing to pause
@@ -79,10 +81,21 @@ def _for_each(args: argparse.Namespace, root: Path, console: Console, path: str)
             status, answer = post(target, root, path, {})
         except PageError as error:
             console.complain("{id}: {error}", id=target.instance_id, error=str(error))
-            code = int(ExitCode.FAILED)
+            results.append(_failure(target, str(error)))
             continue
-        code = max(code, _tell(target, status, answer, console))
-    return code
+        results.append(_tell(target, status, answer, console))
+    return _finish(console, results)
+
+
+def _failure(target: Target, error: str) -> dict[str, Any]:
+    return {"instance_id": target.instance_id, "ok": False, "error": error}
+
+
+def _finish(console: Console, results: list[dict[str, Any]]) -> int:
+    """Print the JSON value if it is wanted, and give the exit code."""
+    if console.as_json:
+        console.emit(results[0] if len(results) == 1 else results)
+    return ExitCode.OK if all(result["ok"] for result in results) else ExitCode.FAILED
 
 
 def post(target: Target, root: Path, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -135,13 +148,14 @@ def _exchange(
     return response.status, answer if isinstance(answer, dict) else {}
 
 
-def _tell(target: Target, status: int, answer: dict[str, Any], console: Console) -> int:
+def _tell(target: Target, status: int, answer: dict[str, Any], console: Console) -> dict[str, Any]:
+    """Say what the page answered; gives it as one result, the answer's own fields beside it."""
     words = _words(status, answer)
     if 200 <= status < 300:
         console.say("{id}: {text}", id=target.instance_id, text=words)
-        return ExitCode.OK
+        return {"instance_id": target.instance_id, "ok": True, **answer}
     console.complain("{id}: {text}", id=target.instance_id, text=words)
-    return ExitCode.FAILED
+    return {**answer, **_failure(target, words)}
 
 
 def _words(status: int, answer: dict[str, Any]) -> str:

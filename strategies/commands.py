@@ -59,7 +59,11 @@ def begin_adjust(session: Session, command: AdjustGrid) -> CommandResult | None:
         )
     if not session.synced or session.frozen or session.instrument is None:
         reasons = "; ".join(session.frozen.values()) or "not synchronised with the exchange"
-        return CommandResult(outcome=Outcome.NOT_RUNNING, message=f"not now: {reasons}")
+        fails = not session.synced or {"exchange", "database"} & session.frozen.keys()
+        return CommandResult(
+            outcome=Outcome.REFUSED if fails else Outcome.NOT_RUNNING,
+            message=f"not now, the old grid stands: {reasons}",
+        )
     if command.lower is None and command.upper is None and command.grid_num is None:
         return _invalid("nothing to adjust: give grid_lower_price, grid_upper_price or grid_num")
     spec, faults = _adjusted_spec(session, grid.spec, command)
@@ -212,25 +216,28 @@ def _price(session: Session) -> Decimal:
 
 
 def _preview(session: Session, spec: GridSpec, candidate: Book) -> CommandResult:
-    """Say what an adjust would do, in orders and lots, without doing it."""
+    """Say what an adjust would do, in orders and lots, without doing it.
+
+    Lots that it closes at the market count as closed: the orders are those of afterwards.
+    """
     assert session.instrument is not None
-    assert candidate.grid is not None
-    wanted = planning.desired(session, candidate)
-    worst = worst_case_of(session, candidate.grid)
+    planned = grid_of(candidate)
+    closed = [carried for carried in planned.carried if carried.closing]
+    carried_on = [carried for carried in planned.carried if not carried.closing]
+    grid = replace(planned, carried=tuple(carried_on))
+    wanted = planning.desired(session, replace(candidate, grid=grid))
+    worst = worst_case_of(session, grid)
     working = list(session.desk.working.values())
     slots, lost = match_survivors(wanted, working)
     kept = [order for order in working if order.client_order_id in slots]
     used = set(slots.values())
     placed = [want for want in wanted if want.slot not in used]
-    grid = candidate.grid
     with_order = {want.slot for want in wanted}
     dormant = [
         i
         for i in range(len(grid.cells))
         if not {f"{grid.version}.e{i}", f"{grid.version}.x{i}"} & with_order
     ]
-    closed = [carried for carried in grid.carried if carried.closing]
-    carried_on = [carried for carried in grid.carried if not carried.closing]
     words = f"; {len(closed)} lots closed at the market" if closed else ""
     result = _done(
         spec,

@@ -91,9 +91,10 @@ def fee_floor_faults(levels: Levels, fee: Decimal) -> tuple[str, ...]:
 
     A cell earns only if upper / lower > (1 + f) / (1 - f).
     """
+    needed = ((1 + fee) / (1 - fee) - 1) * 100
     faults = [
         f"cell {plain(low)} to {plain(high)} does not earn its fees: it needs a step over "
-        f"{fee * 200} % and has {(high / low - 1) * 100:.4f} %; use fewer levels or a wider range"
+        f"{needed:.6f} % and has {(high / low - 1) * 100:.6f} %; use fewer levels or a wider range"
         for low, high in cells_of(levels)
         if high * (1 - fee) <= low * (1 + fee)
     ]

@@ -21,7 +21,7 @@ from core.model import AdjustGrid, LotsPolicy, StopBot
 MAX_LIMIT = 100_000
 DEFAULT_LIMIT = 100
 MAX_DEPTH = 16  # a body is one flat object
-MAX_GRID_NUM = 100_000  # far beyond what any exchange lets rest; keeps a typo from costing memory
+MAX_GRID_NUM = 1000  # as in a config file
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _MAX_ADJUSTED = 24  # |exponent| of a price: 1e24 of any currency is beyond every market

@@ -71,6 +71,7 @@ MANAGER: dict[tuple[str, str], Case] = {
     ("adjust", "lower"): (["x", "--lower", "NaN"], ("--lower", "'NaN'", "a price")),
     ("adjust", "upper"): (["x", "--upper", "1e5"], ("--upper", "'1e5'", "a price")),
     ("adjust", "grid_num"): (["x", "--grid-num", "2.5"], ("--grid-num", "'2.5'", "whole number")),
+    ("adjust", "lots"): (["x", "--lots", "sell"], ("--lots", "'sell'", "carry")),
     ("pause", "ids"): (["../x"], NO_ID),
     ("resume", "ids"): (["../x"], NO_ID),
 }

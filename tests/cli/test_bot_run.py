@@ -268,6 +268,15 @@ def test_exit_codes(runs: Runs) -> None:
     assert "fees" in said
 
 
+@pytest.mark.parametrize("port", ["abc", "-1", "65536", "5001x"])
+def test_a_port_that_is_none_is_refused(runs: Runs, port: str) -> None:
+    """WEB_PORT is never read as if it were not there."""
+    path = runs.write()
+    code, said = runs.finish("--config", str(path), "--check", WEB_PORT=port)
+    assert code == 2
+    assert f"WEB_PORT: was '{port}', expected a port" in said
+
+
 @pytest.mark.slow
 def test_check_and_cancel_orders(runs: Runs) -> None:
     """`--check` starts nothing and leaves nothing; `--cancel-orders` proves that none rests."""

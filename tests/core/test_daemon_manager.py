@@ -771,6 +771,24 @@ def test_adjust_previews_then_does_it(run: Shell, page: type[Page]) -> None:
     assert page.seen[0][2]["Host"].startswith("127.0.0.1:")
 
 
+def test_the_page_verbs_tell_json(run: Shell, page: type[Page]) -> None:
+    """One value on standard output: the page's own answer, or what went wrong."""
+    page.answers += [
+        (200, {"success": True, "message": "would move", "grid_num": 21}),
+        (400, {"success": False, "message": "lower is not below"}),
+        (200, {"success": True, "message": "paused"}),
+    ]
+    planned = run("adjust", "toy", "--lower", "139", "--lots", "close", "--dry-run", "--json")
+    assert planned.code == 0
+    assert json.loads(planned.out)["grid_num"] == 21
+    assert page.seen[0][1]["lots"] == "close"
+    refused = run("adjust", "toy", "--lower", "200", "--json")
+    assert refused.code == 1
+    assert json.loads(refused.out)["error"] == "lower is not below"
+    paused = json.loads(run("pause", "toy", "--json").out)
+    assert (paused["instance_id"], paused["ok"], paused["message"]) == ("toy", True, "paused")
+
+
 def test_adjust_dry_run_and_refusals_change_nothing(run: Shell, page: type[Page]) -> None:
     """--dry-run asks once; a refused preview is exit 1 and is not followed by the deed."""
     page.answers += [(200, {"message": "would move"}), (400, {"message": "lower is not below"})]

@@ -86,6 +86,8 @@ def test_lots_without_a_cell_can_be_closed() -> None:
     assert [lot["upper"] for lot in preview.data["closed"]] == ["104", "105"]
     assert preview.data["carried"] == []
     assert "2 lots closed at the market" in preview.message
+    assert preview.data["position"] == "1"
+    assert [order["price"] for order in preview.data["placed"]] == ["98", "99"]
     world.asked()
     assert world.adjust(98, 103, 6, lots=LotsPolicy.CLOSE).outcome is Outcome.DONE
     requests = world.asked()
