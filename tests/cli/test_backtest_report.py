@@ -26,6 +26,8 @@ from backtest_world import (
 
 from cli import instance_cli
 
+pytestmark = pytest.mark.slow
+
 PICTURES = ["drawdown.png", "equity.png", "position.png", "price.png"]
 FILES = sorted([*PICTURES, "fills.csv", "index.html", "report.json"])
 MINUS = "\N{MINUS SIGN}"

@@ -24,6 +24,8 @@ from cli.backtesting.sweep import History, Row, Task, ranked, workers
 from core.errors import ConfigError, GridfleetError
 from exchanges.candles import Candles
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NUMS = ("5", "7", "11", "1", "21")  # 1 is refused by the config, 21 by the tick
 KINDS = ("neutral", "long", "short")

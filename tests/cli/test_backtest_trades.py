@@ -11,6 +11,8 @@ from backtest_world import START_MS, D, run_cli, write_config, write_funding
 from exchanges.factory import paper_source
 from exchanges.trade_file import TradeSource
 
+pytestmark = pytest.mark.slow
+
 
 def write_trades(path: Path, prices: list[str]) -> Path:
     """A trade every half second."""

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 from cli.backtesting.walk_forward import LEAST_CANDLES, split
 from core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 SWEEP = ("--sweep", "grid_num=5,7,11", "--sweep", "grid_type=neutral,long,short")
 
 

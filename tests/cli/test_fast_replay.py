@@ -368,7 +368,7 @@ def check(case: Case, rows: list[Candle], rates: tuple[tuple[int, Decimal], ...]
     event("refused" if isinstance(result, str) else result.why_engine.split(":")[0] or "short way")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases(), rows=candle_rows(), rates=funding_rates())
 def test_the_short_way_is_the_engines(
     case: Case, rows: list[Candle], rates: tuple[tuple[int, Decimal], ...]
@@ -377,7 +377,7 @@ def test_the_short_way_is_the_engines(
     check(case, rows, rates)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     case=cases(),
     rows=st.lists(st.tuples(halves, st.integers(0, 2)), min_size=1, max_size=60),

@@ -22,6 +22,8 @@ from database.reading import LedgerReader
 from strategies.audit import Look, compare
 from strategies.findings import ExchangeSide, Kind, LedgerSide
 
+pytestmark = pytest.mark.slow
+
 D = Decimal
 
 

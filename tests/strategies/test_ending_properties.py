@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 
+import pytest
 from fakes import Fault
 from grid_world import World, make_instrument, make_settings
 from hypothesis import given, seed, settings
@@ -17,6 +18,8 @@ from hypothesis import strategies as st
 from core.errors import ExchangeError, OutcomeUnknown, Rejected, RejectReason, Retryable
 from core.model import GridType, RunState, Side
 from strategies import ending
+
+pytestmark = pytest.mark.slow
 
 D = Decimal
 

@@ -249,6 +249,7 @@ def moved(action: str, fuse: int | None) -> tuple[WatchedStore, World, bool]:
     return store, world, died
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [move.value for move in (Move.TRAIL, Move.ADJUST_RANGE)])
 def test_a_move_that_a_crash_cut_is_carried_out_after_it(action: str) -> None:
     """The plan is stored before the first cancel: at every write, the same orders in the end."""
