@@ -20,7 +20,7 @@ from strategies.settings import EngineSettings, GridRequest
 if TYPE_CHECKING:
     from core.config import InstanceConfig
     from core.model import Snapshot
-    from core.ports import Clock, ExchangeClient, Feed
+    from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed
     from database.db import Database
     from exchanges.account_lock import AccountLock
     from exchanges.transport import RestSession
@@ -92,6 +92,7 @@ def engine_settings(config: InstanceConfig, started_at: datetime) -> EngineSetti
         interval_s=strategy.interval,
         end_at=end_at,
         slippage_cap=strategy.slippage_cap,
+        dead_mans_switch_s=strategy.dead_mans_switch,
         stop_loss=strategy.stop_loss,
         take_profit=strategy.take_profit,
         allow_liquidation_in_range=strategy.allow_liquidation_in_range,
@@ -126,6 +127,7 @@ class Opened:
     feed: Feed
     lock: AccountLock | None = None  # of account and symbol
     session: RestSession | None = None
+    switch: DeadMansSwitch | None = None  # where the exchange has one
 
     def close(self) -> None:
         self.client.close()
@@ -197,6 +199,7 @@ def build(
         publish=publish,
         beat=beat,
         housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
+        switch=opened.switch,
     )
     return Parts(engine=engine, database=database, opened=opened)
 
@@ -218,7 +221,13 @@ def open_exchange(
         except ConfigError:
             live.client.close()
             raise
-        return Opened(client=live.client, feed=live.feed, lock=lock, session=live.rest.session)
+        return Opened(
+            client=live.client,
+            feed=live.feed,
+            lock=lock,
+            session=live.rest.session,
+            switch=live.switch,
+        )
     from database.paper_store import PaperDatabase
     from exchanges.factory import create_exchange
 

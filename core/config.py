@@ -19,6 +19,7 @@ from typing import Any
 
 from core.config_checks import (
     check_daemon,
+    check_dead_mans_switch,
     check_grid,
     check_keys,
     check_paper,
@@ -164,6 +165,7 @@ def examine(
         if mode == "paper" and strategy.exchange is None:
             strategy = strategy.model_copy(update={"exchange": "paper"})
         check_grid(subject, mode)
+        check_dead_mans_switch(subject, mode)
         if mode == "paper":
             check_paper(subject)
         check_web_debug(subject)

@@ -309,3 +309,25 @@ def check_grid(subject: Subject, mode: str | None) -> None:
     if strategy.open_initial and strategy.grid_type is GridType.NEUTRAL:
         where, _ = subject.said_of("open_initial")
         subject.findings.warn(where, "has no effect: a neutral grid starts without a position")
+
+
+SHORTEST_COUNTDOWN_S = 10.0
+"""Seconds of a dead man's switch at least: several calls must fail before it runs out."""
+
+
+def check_dead_mans_switch(subject: Subject, mode: str | None) -> None:
+    """Check that the exchange has such a timer, and that it is no hair trigger."""
+    seconds, exchange = subject.strategy.dead_mans_switch, subject.strategy.exchange
+    if seconds is None:
+        return
+    if mode == "live" and exchange == "backpack":
+        subject.strategy_fault(
+            "dead_mans_switch",
+            "it unset: Backpack has no such timer; the orders of a bot that is gone are cancelled"
+            " by its supervisor's finish step, run.py --cancel-orders",
+        )
+    elif seconds < SHORTEST_COUNTDOWN_S:
+        subject.strategy_fault("dead_mans_switch", f"at least {SHORTEST_COUNTDOWN_S:g} seconds")
+    elif mode == "paper":
+        where, _ = subject.said_of("dead_mans_switch")
+        subject.findings.warn(where, "has no effect on paper")

@@ -176,6 +176,7 @@ class StrategyConfig(Section):
     slippage_cap: Slippage = Decimal("0.005")
     allow_liquidation_in_range: Switch = False
     allow_account_changes: Switch = False
+    dead_mans_switch: PositiveSeconds | None = None  # Aster's countdown; None: off
     duration: PositiveSeconds | None = None  # None: until it is stopped
     interval: PositiveSeconds = 60.0
     no_web: Switch = False

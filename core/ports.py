@@ -92,6 +92,17 @@ class ExchangeClient(Protocol):
     def close(self) -> None: ...
 
 
+class DeadMansSwitch(Protocol):
+    """A timer at the exchange that cancels all orders of a symbol; not every exchange has one."""
+
+    def set_countdown(self, symbol: str, seconds: float) -> None:
+        """Let all orders of the symbol end in so many seconds; each call replaces the last.
+
+        0 stops it. Errors: ExchangeError.
+        """
+        ...
+
+
 class Feed(Protocol):
     """Where market and account events come from.
 

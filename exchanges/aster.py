@@ -359,6 +359,10 @@ class AsterClient(RestClient):
             ]
         return tuple(outcomes)
 
+    def set_countdown(self, symbol: str, seconds: float) -> None:
+        """Let all orders of the symbol end in so many seconds, 0 never. Errors: ExchangeError."""
+        self.session.send(wire.countdown(symbol, seconds))
+
     def _cancel_batch(self, batch: Sequence[Order]) -> Sequence[Order | ExchangeError]:
         try:
             if len(batch) == 1:

@@ -219,6 +219,11 @@ def cancel_many(symbol: str, orders: Sequence[Order]) -> Call:
     return write("DELETE", "/fapi/v1/batchOrders", params)
 
 
+def countdown(symbol: str, seconds: float) -> Call:
+    params = {"symbol": symbol, "countdownTime": round(seconds * 1000)}
+    return write("POST", "/fapi/v1/countdownCancelAll", params, weight=10)
+
+
 def order_params(request: OrderRequest) -> dict[str, object]:
     """Write an order as Aster takes it. Errors: Rejected for a client id of another form."""
     if _CLIENT_ID.fullmatch(request.client_order_id) is None:

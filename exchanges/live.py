@@ -17,7 +17,7 @@ from exchanges.rest_client import RestClient, Terms
 
 if TYPE_CHECKING:
     from core.config import InstanceConfig
-    from core.ports import ExchangeClient
+    from core.ports import DeadMansSwitch, ExchangeClient
 
 BUDGET_FOLDER = ".budget"
 
@@ -31,6 +31,7 @@ class Live:
     feed: StreamFeed
     host: str
     account: str
+    switch: DeadMansSwitch | None = None  # Backpack has none
 
 
 def budget_folder(root: Path) -> Path:
@@ -115,7 +116,9 @@ def _aster(
         ),
         symbol=config.symbol,
     )
-    return Live(client=client, rest=client, feed=feed, host=host, account=keys.account)
+    return Live(
+        client=client, rest=client, feed=feed, host=host, account=keys.account, switch=client
+    )
 
 
 def take_lock(live: Live, config: InstanceConfig) -> AccountLock:

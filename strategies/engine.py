@@ -8,6 +8,7 @@ the end in `ending`; the decisions are `perp_grid`'s and `reconcile`'s.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from core.errors import AuthError, ExchangeError, Retryable, StoreError
@@ -22,8 +23,9 @@ from core.model import (
     Snapshot,
     StopBot,
 )
-from core.ports import Clock, ExchangeClient, Feed, Store
+from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, Store
 from strategies import commands, ending, events, guards, planner, snapshots, sync
+from strategies.countdown import Countdown
 from strategies.inbox import Ticket
 from strategies.order_desk import ClientIds, DeskLog
 from strategies.session import Session
@@ -62,6 +64,7 @@ class Engine(Session):
         beat: Callable[[int, bool], None] | None = None,
         housekeeping: Callable[[datetime], None] | None = None,
         wait: Callable[[float], object] | None = None,
+        switch: DeadMansSwitch | None = None,
     ) -> None:
         super().__init__(
             settings=settings,
@@ -73,6 +76,7 @@ class Engine(Session):
             log=log,
             wait=wait,
         )
+        self.countdown = Countdown(switch, settings.dead_mans_switch_s)
         self._publish = publish
         self._beat = beat
         self._housekeeping = housekeeping
@@ -108,6 +112,7 @@ class Engine(Session):
             while self.stop_request is None:
                 self.step(self._timeout())
             ending.shut_down(self, self.stop_request)
+            self.countdown.switch_off(self)
         finally:
             self.feed.stop()
         return self.stop_request
@@ -191,6 +196,7 @@ class Engine(Session):
             self.dirty = True
         if self.balance_is_old and now >= self.next_balance:
             sync.refresh_balance(self)
+        self.countdown.keep(self)
 
     def _timeout(self) -> float:
         """Seconds until the next thing that is due by itself."""
@@ -205,9 +211,8 @@ class Engine(Session):
             due = self.feed.next_due()
             if due is not None:
                 times.append(max(due, self._poll_at))
-            timer = self.desk.next_timer()
-            if timer is not None:
-                times.append(timer)
+            timers = (self.desk.next_timer(), self.countdown.next_due)
+            times += [timer for timer in timers if timer is not None]
         else:
             times.append(self._retry_at)
         return max(0.0, min(times) - now)
@@ -246,7 +251,9 @@ class Engine(Session):
         self.wants_snapshot = False
         self._snapshot_seq += 1
         if self._publish is not None:
-            self._publish(snapshots.build(self, self._snapshot_seq))
+            snapshot = snapshots.build(self, self._snapshot_seq)
+            extra = {**snapshot.extra, **self.countdown.words(self)}
+            self._publish(replace(snapshot, extra=extra))
 
     # Commands -----------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ def take(session: Session, event: MarketEvent) -> None:
             take_fill(session, event)
         case Order():
             session.desk.report(event)
+            _watch_others(session, event)
             session.dirty = True
         case FundingPayment():
             take_funding(session, event)
@@ -33,6 +34,14 @@ def take(session: Session, event: MarketEvent) -> None:
             session.synced = False
         case FeedEnd():
             session.stop_request = session.stop_request or StopBot(reason=event.reason)
+
+
+def _watch_others(session: Session, order: Order) -> None:
+    """Know which orders of others rest on the symbol, between two looks at all of them."""
+    if order.status.is_terminal:
+        session.foreign.discard(order.client_order_id)
+    elif not session.desk.ids.owns(order.client_order_id):
+        session.foreign.add(order.client_order_id)
 
 
 def take_quote(session: Session, quote: Quote) -> None:

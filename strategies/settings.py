@@ -72,6 +72,7 @@ class EngineSettings:
     boundary_tolerance: Decimal = Decimal("0.001")
     boundary_confirm_s: float = CONFIRM_S
     boundary_moves_per_hour: int = 12
+    dead_mans_switch_s: float | None = None
     interval_s: float = 60.0
     end_at: datetime | None = None
     slippage_cap: Decimal = Decimal("0.005")

@@ -61,6 +61,7 @@ def reconcile(session: Session) -> None:
             desk.report(seen)
         else:
             desk.look_up(order)  # absent from open orders is a question (I7)
+    session.foreign = {client_id for client_id in open_now if not desk.ids.owns(client_id)}
     backfill(session)
     _end_strays(session, [order for order in open_now.values() if _is_stray(session, order)])
     for payment in session.client.fetch_funding(symbol, session.store.last_funding_time()):

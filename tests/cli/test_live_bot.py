@@ -355,3 +355,29 @@ def test_a_storm(desk: Desk) -> None:
 def test_a_long_storm(desk: Desk, seed: int) -> None:
     """Many lives in bad weather."""
     storm(desk, seed=seed, lives=5, moves=40)
+
+
+@pytest.fixture
+def aster_desk(tmp_path: Path) -> Iterator[Desk]:
+    with simulator("aster") as sim:
+        yield Desk(sim, tmp_path)
+
+
+def test_a_dead_bots_orders_end_by_its_switch(aster_desk: Desk) -> None:
+    """Aster's countdown: wound up while it lives, run out once it is killed, off after a stop."""
+    config = aster_desk.config(dead_mans_switch=10)
+    with aster_desk.bot(config) as bot:
+        wait_until(lambda: len(aster_desk.resting()) == 20, "the grid rests")
+        wait_until(
+            lambda: (
+                "orders are cancelled in"
+                in bot.get("/api/status")["extra"].get("dead_mans_switch", "")
+            ),
+            "it is wound up",
+        )
+        bot.end(signal.SIGKILL)
+    wait_until(lambda: aster_desk.resting() == [], "the exchange has cancelled them")
+    with aster_desk.bot(config) as bot:
+        wait_until(lambda: len(aster_desk.resting()) == 20, "it goes on")
+        assert bot.end(signal.SIGTERM) == 0
+    assert aster_desk.resting() == []

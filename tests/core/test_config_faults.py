@@ -237,6 +237,18 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([s("open_initial", "yes")], "strategy_config.open_initial", "true or false"),
     ([s("duration", 0)], "strategy_config.duration", "above 0"),
     ([s("interval", 0)], "strategy_config.interval", "above 0"),
+    ([s("dead_mans_switch", 0)], "strategy_config.dead_mans_switch", "above 0"),
+    ([s("dead_mans_switch", 9)], "strategy_config.dead_mans_switch", "at least 10 seconds"),
+    (
+        [
+            s("dead_mans_switch", 120),
+            e("mode", "live"),
+            e("api_key", "${KEY:-" + "k" * 43 + "=}"),
+            e("secret_key", "${KEY:-" + "k" * 43 + "=}"),
+        ],
+        "strategy_config.dead_mans_switch",
+        "run.py --cancel-orders",
+    ),
     ([s("slippage_cap", 0)], "strategy_config.slippage_cap", "a fraction above 0"),
 ]
 

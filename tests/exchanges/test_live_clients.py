@@ -182,6 +182,21 @@ def test_refusals_have_their_reason(
     assert outcome.reason is expected, outcome
 
 
+@needs_simulator
+def test_the_countdown_ends_all_orders_unless_it_is_stopped(tmp_path: Path) -> None:
+    """Aster's own timer, by our call: 0 stops it, a short one runs out."""
+    with simulator("aster") as sim:
+        live = sim.open(tmp_path)
+        assert live.switch is not None
+        place(sim, live, ["149", "148"])
+        live.switch.set_countdown(sim.symbol, 600)
+        live.switch.set_countdown(sim.symbol, 0)
+        assert len(live.client.fetch_open_orders(sim.symbol)) == 2
+        live.switch.set_countdown(sim.symbol, 0.1)
+        wait_until(lambda: not live.client.fetch_open_orders(sim.symbol), "it has run out")
+        live.client.close()
+
+
 # Fills and payments ---------------------------------------------------------------------------
 
 
