@@ -20,7 +20,7 @@ from strategies.settings import EngineSettings, GridRequest
 if TYPE_CHECKING:
     from core.config import InstanceConfig
     from core.model import Snapshot
-    from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed
+    from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, MarketStates
     from database.db import Database
     from exchanges.account_lock import AccountLock
     from exchanges.transport import RestSession
@@ -128,6 +128,7 @@ class Opened:
     lock: AccountLock | None = None  # of account and symbol
     session: RestSession | None = None
     switch: DeadMansSwitch | None = None  # where the exchange has one
+    market: MarketStates | None = None
 
     def close(self) -> None:
         self.client.close()
@@ -200,6 +201,7 @@ def build(
         beat=beat,
         housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
         switch=opened.switch,
+        market=opened.market,
     )
     return Parts(engine=engine, database=database, opened=opened)
 
@@ -227,6 +229,7 @@ def open_exchange(
             lock=lock,
             session=live.rest.session,
             switch=live.switch,
+            market=live.rest,
         )
     from database.paper_store import PaperDatabase
     from exchanges.factory import create_exchange

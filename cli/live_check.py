@@ -47,6 +47,9 @@ class LiveWords:
 
     def account(self, instrument: Instrument) -> Iterator[CheckLine]:
         """The account's modes, and what the exchange takes."""
+        report = self.live.rest.fetch_market_state(self.live.rest.symbol)
+        is_open = report.state.takes_entries
+        yield "market" if is_open else "warning", report.words
         yield "modes", "; ".join(self.live.rest.account_words())
         yield "limits", _limits(instrument)
 

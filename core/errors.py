@@ -8,6 +8,7 @@ GridfleetError
 └── ExchangeError
     ├── AuthError          the operator: the exchange refused the credentials
     ├── Retryable          us, later: nothing happened there; try again after `retry_after_s`
+    │   └── Unavailable    the same, for the exchange itself says that it is closed for now
     ├── Rejected           the strategy: the exchange refused this order for `reason`
     └── OutcomeUnknown     look it up by client order id; never send it again blind
 """
@@ -82,6 +83,10 @@ class Retryable(ExchangeError):
         self.retry_after_s = retry_after_s
 
 
+class Unavailable(Retryable):
+    """The exchange is there and takes nothing now: maintenance, trading paused, a closed book."""
+
+
 class RejectReason(enum.Enum):
     """Why an order was refused; each has a rule of its own in the engine."""
 
@@ -91,6 +96,7 @@ class RejectReason(enum.Enum):
     MARGIN = "margin"  # not enough margin: entries wait, exits stay
     REDUCE_ONLY = "reduce_only"  # nothing to reduce: refresh the position first
     DUPLICATE_ID = "duplicate_id"  # this client order id was used: look it up
+    MARKET = "market"  # the book takes no such orders now: entries wait, its state is looked at
     TOO_MANY_ORDERS = "too_many_orders"
     NOT_FOUND = "not_found"  # cancel of an order that does not rest any more
     OTHER = "other"

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from core.errors import ExchangeError
+from core.market_state import MarketReport
 from core.model import (
     Balance,
     Command,
@@ -90,6 +91,14 @@ class ExchangeClient(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class MarketStates(Protocol):
+    """Where a symbol's state can be asked for: a real exchange's book closes at times."""
+
+    def fetch_market_state(self, symbol: str) -> MarketReport:
+        """Errors: ExchangeError."""
+        ...
 
 
 class DeadMansSwitch(Protocol):

@@ -13,7 +13,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from core.errors import ConfigError, ExchangeError, Rejected, RejectReason, Retryable
+from core.errors import ConfigError, ExchangeError, Rejected, RejectReason, Unavailable
+from core.market_state import MarketReport
 from core.model import (
     ZERO,
     Balance,
@@ -80,14 +81,14 @@ class AsterClient(RestClient):
         """Fetch limits and fees, and see to it that the account is as the config wants it.
 
         Errors: ConfigError for an unknown symbol or a setting that has to be changed by hand;
-        Retryable while the symbol is not traded.
+        Unavailable while the symbol is not traded.
         """
         market = self._market(symbol)
         if not replies.is_perpetual(market):
             raise unknown_symbol("Aster", symbol)
         fault = replies.trading_fault(market)
         if fault:
-            raise Retryable(f"{symbol}: {fault}", 30.0)
+            raise Unavailable(f"{symbol}: {fault}", 30.0)
         self._settle_account(symbol)
         fees = self._ask(
             wire.query("/fapi/v1/commissionRate", {"symbol": symbol}, weight=20), "commission"
@@ -100,6 +101,10 @@ class AsterClient(RestClient):
         )
         self._quote_asset = instrument.quote_asset
         return instrument
+
+    def fetch_market_state(self, symbol: str) -> MarketReport:
+        """Say whether the symbol trades; its word stands in the list of all. Errors as above."""
+        return replies.read_market_state(self._market(symbol))
 
     def _market(self, symbol: str) -> Fields:
         info = Fields("exchangeInfo", self._ask(wire.public("/fapi/v1/exchangeInfo"), "info"))

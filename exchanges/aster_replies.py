@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
+from core.market_state import MarketReport, MarketState
 from core.model import (
     ZERO,
     Balance,
@@ -63,9 +64,10 @@ def side_of(fields: Fields, name: str) -> Side:
         raise WireError(f"{fields.what}: {name}: was {word[:20]!r}, expected BUY or SELL") from None
 
 
-def client_id_of(text: str, venue_order_id: str) -> str:
-    """Give our word for the ids that the exchange itself makes: a liquidation is one."""
-    return f"liquidation:{venue_order_id}" if text.startswith(_SYSTEM_IDS) else text
+def client_id_of(text: str, venue_order_id: str, kind: str) -> str:
+    """Give our word for orders that the exchange itself made: liquidation, ADL, settlement."""
+    is_theirs = text.startswith(_SYSTEM_IDS) or kind == "LIQUIDATION"
+    return f"liquidation:{venue_order_id}" if is_theirs else text
 
 
 # REST -----------------------------------------------------------------------------------------
@@ -82,7 +84,9 @@ def read_order(fields: Fields) -> Order:
     updated = from_ms(fields.integer("updateTime"))
     tif = fields.optional_text("timeInForce")
     return Order(
-        client_order_id=client_id_of(fields.text("clientOrderId"), venue_id),
+        client_order_id=client_id_of(
+            fields.text("clientOrderId"), venue_id, fields.optional_text("origType")
+        ),
         symbol=fields.text("symbol"),
         side=side_of(fields, "side"),
         price=fields.decimal("price"),
@@ -114,6 +118,15 @@ def trading_fault(market: Fields) -> str:
     """Say why a symbol cannot be traded now; empty when it can."""
     state = market.text("status")
     return "" if state == "TRADING" else f"its status is {state}, expected TRADING"
+
+
+_STATES = {"TRADING": MarketState.OPEN, "PRE_SETTLE": MarketState.CLOSING}
+
+
+def read_market_state(market: Fields) -> MarketReport:
+    """Read a symbol's status; what is not known to trade is closed."""
+    word = market.text("status")
+    return MarketReport(state=_STATES.get(word, MarketState.CLOSED), told=word)
 
 
 def read_instrument(market: Fields, fees: Fields, maintenance_rate: Decimal | None) -> Instrument:
@@ -293,7 +306,7 @@ def _order_update(frame: Fields) -> tuple[StreamEvent, ...]:
     tif = data.optional_text("f")
     side = side_of(data, "S")
     order = Order(
-        client_order_id=client_id_of(data.text("c"), venue_id),
+        client_order_id=client_id_of(data.text("c"), venue_id, data.optional_text("ot")),
         symbol=data.text("s"),
         side=side,
         price=data.optional_decimal("p") or ZERO,

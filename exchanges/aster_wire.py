@@ -261,6 +261,7 @@ _REASONS = {
     -2019: RejectReason.MARGIN,
     -2021: RejectReason.POST_ONLY,
     -2022: RejectReason.REDUCE_ONLY,
+    -2023: RejectReason.MARKET,  # the account is being liquidated
     -2025: RejectReason.TOO_MANY_ORDERS,
     -2027: RejectReason.MARGIN,
     -2028: RejectReason.MARGIN,
@@ -275,6 +276,10 @@ _REASONS = {
     -4014: RejectReason.PRECISION,
     -4023: RejectReason.PRECISION,
     -4045: RejectReason.TOO_MANY_ORDERS,
+    -4087: RejectReason.MARKET,  # only reduce-only orders
+    -4088: RejectReason.MARKET,  # no orders at all
+    -4140: RejectReason.MARKET,  # no new positions
+    -4141: RejectReason.MARKET,  # the symbol is closed
     -4116: RejectReason.DUPLICATE_ID,  # seen at exchanges of the same ancestry
     -4118: RejectReason.REDUCE_ONLY,
     -4164: RejectReason.NOTIONAL,

@@ -17,8 +17,9 @@ from core.errors import (
     OutcomeUnknown,
     Rejected,
     RejectReason,
-    Retryable,
+    Unavailable,
 )
+from core.market_state import MarketReport
 from core.model import (
     Balance,
     Fill,
@@ -60,6 +61,7 @@ class BackpackClient(RestClient):
 
     name = "backpack"
     batch_size = wire.MAX_BATCH
+    end_reasons = replies.END_REASONS
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class BackpackClient(RestClient):
         """Fetch limits and fees, and see to it that the account is as the config wants it.
 
         Errors: ConfigError for an unknown symbol or a setting that has to be changed by hand;
-        Retryable while the book takes no orders.
+        Unavailable while the book takes no orders.
         """
         market = self._market(symbol)
         account = self._account()
@@ -86,7 +88,7 @@ class BackpackClient(RestClient):
             raise unknown_symbol("Backpack", symbol)
         fault = replies.trading_fault(market)
         if fault:
-            raise Retryable(f"{symbol}: {fault}", 30.0)
+            raise Unavailable(f"{symbol}: {fault}", 30.0)
         self._settle_account(account)
         instrument = replies.read_instrument(market, account)
         self._quote_asset = instrument.quote_asset
@@ -99,6 +101,11 @@ class BackpackClient(RestClient):
             f"leverage limit {account.text('leverageLimit')} for the whole account",
             "one-way positions",
         )
+
+    def fetch_market_state(self, symbol: str) -> MarketReport:
+        """Say whether the exchange is up and the book takes orders. Errors as above."""
+        status = load_json(self.session.send(wire.public("/api/v1/status")), "status")
+        return replies.read_market_state(Fields("status", status), self._market(symbol))
 
     def _market(self, symbol: str) -> Fields:
         try:
@@ -115,7 +122,7 @@ class BackpackClient(RestClient):
 
     def _settle_account(self, account: Fields) -> None:
         if account.flag("liquidating"):
-            raise Retryable("the account is being liquidated", 30.0)
+            raise Unavailable("the account is being liquidated", 30.0)
         wanted, limit = self.terms.leverage, account.decimal("leverageLimit")
         if wanted is None or wanted <= limit:
             return

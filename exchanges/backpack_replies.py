@@ -12,6 +12,8 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
+from core.errors import RejectReason
+from core.market_state import MarketReport, MarketState
 from core.model import (
     ZERO,
     Balance,
@@ -54,6 +56,21 @@ _STATUSES = {
     "TriggerFailed": OrderStatus.REJECTED,
 }
 _TRADABLE = ("Open", "LimitOnly", "PostOnly")
+END_REASONS = {
+    "AccountTradingSuspended": RejectReason.MARKET,
+    "InsufficientFunds": RejectReason.MARGIN,
+    "InsufficientMargin": RejectReason.MARGIN,
+    "InvalidPrice": RejectReason.OTHER,
+    "Liquidation": RejectReason.MARKET,
+    "NegativeEquity": RejectReason.MARKET,
+    "PositionLimit": RejectReason.MARGIN,
+    "PostOnlyMode": RejectReason.MARKET,
+    "PriceOutOfBounds": RejectReason.OTHER,  # tried again in a while, not in the next moment
+    "ReduceOnlyNotReduced": RejectReason.REDUCE_ONLY,
+    "UserPermissions": RejectReason.MARKET,
+}
+"""Expiry reasons of orders that ended at once, by what they mean for the next one."""
+
 DEFAULT_MAINTENANCE = Decimal("0.0125")  # where a market names no function of its own
 
 
@@ -138,6 +155,23 @@ def trading_fault(market: Fields) -> str:
     """Say why no order can be placed on a market now; empty when one can."""
     state = market.optional_text("orderBookState", "Open")
     return "" if state in _TRADABLE else f"its order book is {state}: no order can be placed now"
+
+
+_STATES = {
+    "Open": MarketState.OPEN,
+    "LimitOnly": MarketState.OPEN,  # all our orders are limit orders
+    "PostOnly": MarketState.POST_ONLY,
+    "CancelOnly": MarketState.CANCEL_ONLY,
+}
+
+
+def read_market_state(status: Fields, market: Fields) -> MarketReport:
+    """Read the exchange's state and the book's; a word that is not known is a closed book."""
+    if status.optional_text("status", "Ok") == "Maintenance":
+        told = status.optional_text("message") or "Maintenance"
+        return MarketReport(state=MarketState.MAINTENANCE, told=told)
+    word = market.optional_text("orderBookState", "Open")
+    return MarketReport(state=_STATES.get(word, MarketState.CLOSED), told=word)
 
 
 def read_depth(symbol: str, fields: Fields) -> BookTop:

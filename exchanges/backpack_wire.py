@@ -25,6 +25,7 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
+    Unavailable,
 )
 from core.model import Order, OrderRequest, Side, TimeInForce
 from exchanges.wire import (
@@ -240,12 +241,17 @@ _REASONS = {
     "MAX_LEVERAGE_REACHED": RejectReason.MARGIN,
     "POSITION_LIMIT": RejectReason.MARGIN,
     "BORROW_LIMIT": RejectReason.MARGIN,
+    "ACCOUNT_LIQUIDATING": RejectReason.MARKET,
+    "TRADING_PAUSED": RejectReason.MARKET,
     "INVALID_QUANTITY": RejectReason.PRECISION,
     "ORDER_LIMIT": RejectReason.TOO_MANY_ORDERS,
     "RESOURCE_NOT_FOUND": RejectReason.NOT_FOUND,
 }
 
 _WORDS = (
+    ("post only mode", RejectReason.MARKET),  # of the book, before the order's own
+    ("postonlymode", RejectReason.MARKET),
+    ("cancel only", RejectReason.MARKET),
     ("immediately match", RejectReason.POST_ONLY),
     ("post only", RejectReason.POST_ONLY),
     ("postonly", RejectReason.POST_ONLY),
@@ -294,8 +300,8 @@ def error_of(
     lowered = message.lower()
     if status == 429 or code == "TOO_MANY_REQUESTS":
         return Retryable(words, THROTTLED_S if retry_after_s is None else retry_after_s)
-    if code in _PAUSE_CODES:
-        return Retryable(words, MAINTENANCE_S if retry_after_s is None else retry_after_s)
+    if code in _PAUSE_CODES and not (is_write and code == "TRADING_PAUSED"):
+        return Unavailable(words, MAINTENANCE_S if retry_after_s is None else retry_after_s)
     if any(known in lowered for known in _TIME_WORDS):
         return TimestampRefused(words)
     if (

@@ -13,10 +13,11 @@ thread; `name_of` may be called from the feed's. Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TypeGuard, TypeVar
 
 from core.errors import (
@@ -28,7 +29,8 @@ from core.errors import (
     RejectReason,
     Retryable,
 )
-from core.model import Order, OrderRequest, OrderStatus
+from core.market_state import MarketReport
+from core.model import Order, OrderRequest, OrderStatus, TimeInForce
 from exchanges.transport import RestSession
 from exchanges.wire import WINDOW_MS, WireError, batches, from_ms, to_ms
 
@@ -79,6 +81,8 @@ class RestClient:
 
     name = ""
     batch_size = 1
+    end_reasons: Mapping[str, RejectReason] = MappingProxyType({})
+    """Why an order ended at once, in the exchange's words, where that is told."""
 
     def __init__(
         self, session: RestSession, *, symbol: str, terms: Terms, history_from: datetime | None
@@ -96,6 +100,10 @@ class RestClient:
 
     def close(self) -> None:
         self.session.close()
+
+    def fetch_market_state(self, symbol: str) -> MarketReport:
+        """Say whether the book takes orders. Errors: ExchangeError."""
+        raise NotImplementedError
 
     def account_words(self) -> tuple[str, ...]:
         """Say how the account stands, for a reader. Errors: ExchangeError."""
@@ -192,9 +200,14 @@ class RestClient:
         if order.status.is_terminal and order.filled_qty == 0:
             if order.status is OrderStatus.REJECTED:
                 return Rejected(RejectReason.OTHER, order.reason or "the order was rejected")
+            words = order.reason or order.status.value
+            reason = self.end_reasons.get(order.reason)
+            if reason is not None:
+                return Rejected(reason, f"it ended at once: {words}")
             if request.post_only:
-                words = order.reason or order.status.value
                 return Rejected(RejectReason.POST_ONLY, f"it would have taken: {words}")
+            if request.time_in_force is not TimeInForce.IOC:
+                return Rejected(RejectReason.OTHER, f"it ended at once: {words}")
         return order
 
     # Looking up ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from core.errors import AuthError, ExchangeError, Retryable, StoreError
+from core.errors import AuthError, ExchangeError, Retryable, StoreError, Unavailable
 from core.model import (
     AdjustGrid,
     Command,
@@ -23,10 +23,11 @@ from core.model import (
     Snapshot,
     StopBot,
 )
-from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, Store
+from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, MarketStates, Store
 from strategies import commands, ending, events, guards, planner, snapshots, sync
 from strategies.countdown import Countdown
 from strategies.inbox import Ticket
+from strategies.market_watch import MarketWatch
 from strategies.order_desk import ClientIds, DeskLog
 from strategies.session import Session
 from strategies.settings import EngineSettings
@@ -65,6 +66,7 @@ class Engine(Session):
         housekeeping: Callable[[datetime], None] | None = None,
         wait: Callable[[float], object] | None = None,
         switch: DeadMansSwitch | None = None,
+        market: MarketStates | None = None,
     ) -> None:
         super().__init__(
             settings=settings,
@@ -77,6 +79,7 @@ class Engine(Session):
             wait=wait,
         )
         self.countdown = Countdown(switch, settings.dead_mans_switch_s)
+        self.market_watch = MarketWatch(market)
         self._publish = publish
         self._beat = beat
         self._housekeeping = housekeeping
@@ -148,6 +151,7 @@ class Engine(Session):
         self.synced = True
         self.thaw("exchange")
         self.dirty = True
+        self.market_watch.follow(self)
         guards.resume(self)
         planner.plan_and_send(self)
         self._is_up()
@@ -196,6 +200,7 @@ class Engine(Session):
             self.dirty = True
         if self.balance_is_old and now >= self.next_balance:
             sync.refresh_balance(self)
+        self.market_watch.follow(self)
         self.countdown.keep(self)
 
     def _timeout(self) -> float:
@@ -211,7 +216,11 @@ class Engine(Session):
             due = self.feed.next_due()
             if due is not None:
                 times.append(max(due, self._poll_at))
-            timers = (self.desk.next_timer(), self.countdown.next_due)
+            timers = (
+                self.desk.next_timer(),
+                self.countdown.next_due,
+                self.market_watch.next_due,
+            )
             times += [timer for timer in timers if timer is not None]
         else:
             times.append(self._retry_at)
@@ -302,8 +311,9 @@ class Engine(Session):
     def _lost_contact(self, error: ExchangeError) -> None:
         """The exchange cannot be reached: nothing is placed before a full synchronisation."""
         delay = error.retry_after_s if isinstance(error, Retryable) else 1.0
-        self.freeze(
-            "exchange", f"the exchange cannot be reached, entries frozen: {error}", str(error)
-        )
+        words = "the exchange cannot be reached, entries frozen"
+        if isinstance(error, Unavailable):
+            words = "the exchange is closed for now, everything waits"
+        self.freeze("exchange", f"{words}: {error}", str(error))
         self.synced = False
         self._retry_at = self.clock.monotonic() + max(0.2, delay)

@@ -15,6 +15,9 @@ from strategies.grid_state import TRIM_SLOT
 from strategies.perp_grid import cells_to_wake
 from strategies.session import Session
 
+LIQUIDATION = "liquidation"
+"""How the ids begin by which every client names orders that the exchange made: ADL's too."""
+
 
 def take(session: Session, event: MarketEvent) -> None:
     """Take one event of the market or the account."""
@@ -38,6 +41,9 @@ def take(session: Session, event: MarketEvent) -> None:
 
 def _watch_others(session: Session, order: Order) -> None:
     """Know which orders of others rest on the symbol, between two looks at all of them."""
+    if order.client_order_id.startswith(LIQUIDATION):
+        session.desk.wants_backfill = True  # not every liquidation is told as a fill
+        session.desk.wants_position = True
     if order.status.is_terminal:
         session.foreign.discard(order.client_order_id)
     elif not session.desk.ids.owns(order.client_order_id):
@@ -101,7 +107,7 @@ def _take_price_of(session: Session, fill: Fill) -> None:
 
 def _closes_from_outside(session: Session, fill: Fill) -> bool:
     """Tell whether a fill without an order of ours changes our lots (a liquidation)."""
-    return session.book.grid is not None and fill.client_order_id.startswith("liquidation")
+    return session.book.grid is not None and fill.client_order_id.startswith(LIQUIDATION)
 
 
 def trigger_reached(session: Session, trigger: Decimal) -> bool:

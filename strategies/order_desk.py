@@ -20,6 +20,7 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
+    Unavailable,
 )
 from core.model import Fill, Order, OrderRequest, OrderStatus, Side, TimeInForce
 from core.orders import apply_fill, apply_report, is_missing_fills
@@ -32,7 +33,7 @@ LOOK_UP_S = 1.0
 """Seconds between look-ups of one order whose outcome is unknown."""
 
 MARGIN_PAUSE_S = 30.0
-"""Seconds without new entries after the exchange found too little margin."""
+"""Seconds without new entries after the exchange found too little margin or took no orders."""
 
 POST_ONLY_PAUSE_S = 0.25
 """Seconds before a slot whose order would have taken is tried again, by the same test."""
@@ -73,6 +74,7 @@ class OrderDesk:
     wants_position: bool = False
     initial_ended: bool = False
     rejections: int = 0
+    market_refusal: str = ""  # that the book takes no such orders; who reads it empties it
 
     # What works ---------------------------------------------------------------------------------
 
@@ -248,7 +250,12 @@ class OrderDesk:
                 self._look_up_soon(order.client_order_id, 0.0)
                 return
             case Retryable(retry_after_s=delay):
+                if isinstance(error, Unavailable):
+                    self.market_refusal = str(error)
                 self._hold(delay)
+            case Rejected(reason=RejectReason.MARKET):
+                self.market_refusal = str(error)
+                self.blocked_until[order.slot] = now + MARGIN_PAUSE_S
             case Rejected(reason=RejectReason.POST_ONLY):
                 self.blocked_until[order.slot] = now + POST_ONLY_PAUSE_S
             case Rejected(reason=RejectReason.PRECISION | RejectReason.NOTIONAL):

@@ -26,6 +26,8 @@ def plan(session: Session) -> Plan:
     blocked = session.desk.blocked(now)
     if session.frozen or now < session.desk.entries_hold_until:
         blocked |= {order.slot for order in wanted if order.leg in (Leg.ENTRY, Leg.INITIAL)}
+    if not session.market.state.takes_exits:
+        blocked |= {order.slot for order in wanted}
     return plan_orders(
         wanted,
         session.desk.working,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from core.market_state import MarketReport
 from core.model import (
     Balance,
     CommandResult,
@@ -84,6 +85,7 @@ class Session(ABC):
         self.balance_pnl = PnL()  # what the ledger said when `balance` was fetched
         self.balance_is_old = False
         self.last_contact: float | None = None
+        self.market = MarketReport()
         self.foreign: set[str] = set()  # client ids of others' orders on the symbol
         self.stray_looks = 0  # in how many looks there were orders of ours that we do not know
         # Where the run stands.

@@ -54,6 +54,7 @@ def reconcile(session: Session) -> None:
     Errors: ExchangeError, StoreError.
     """
     symbol, desk = session.settings.symbol, session.desk
+    before = dict(desk.by_id)
     open_now = {o.client_order_id: o for o in session.client.fetch_open_orders(symbol)}
     for order in list(desk.by_id.values()):
         seen = open_now.get(order.client_order_id)
@@ -61,6 +62,7 @@ def reconcile(session: Session) -> None:
             desk.report(seen)
         else:
             desk.look_up(order)  # absent from open orders is a question (I7)
+    session.dirty |= desk.by_id != before  # what ended unheard is to be laid again
     session.foreign = {client_id for client_id in open_now if not desk.ids.owns(client_id)}
     backfill(session)
     _end_strays(session, [order for order in open_now.values() if _is_stray(session, order)])

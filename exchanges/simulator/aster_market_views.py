@@ -26,6 +26,12 @@ RATE_LIMITS = [
     {"rateLimitType": "ORDERS", "interval": "MINUTE", "intervalNum": 1, "limit": 1200},
     {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 300},
 ]
+STATUSES = {
+    "open": "TRADING",
+    "post_only": "PENDING_TRADING",
+    "cancel_only": "PRE_SETTLE",
+    "closed": "SETTLING",
+}
 
 
 def exchange_info(listings: Mapping[str, Listing], now_ms: int) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def _symbol(listing: Listing) -> dict[str, Any]:
         "contractType": "PERPETUAL",
         "deliveryDate": 4133404800000,
         "onboardDate": 1627628400000,
-        "status": "TRADING",
+        "status": STATUSES[listing.state],
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",
         "baseAsset": instrument.base_asset,

@@ -54,6 +54,8 @@ REFUSALS: dict[Why, tuple[int, str]] = {
         -5022,
         "Due to the order could not be executed as maker, the Post Only order will be rejected.",
     ),
+    Why.BOOK_POST_ONLY: (-4088, "User can not place order currently."),
+    Why.BOOK_CLOSED: (-4141, "Symbol is closed."),
     Why.REDUCE_ONLY: (-2022, "ReduceOnly Order is rejected."),
     Why.MARGIN: (-2019, "Margin is insufficient."),
     Why.DUPLICATE_ID: (-4116, "ClientOrderId is duplicated."),

@@ -15,6 +15,12 @@ from exchanges.simulator.text import plain, rounded, utc
 FUNDING_INTERVAL_MS = 3_600_000
 FUNDING_RATE = Decimal("0.0000125")  # an hour's, as captures show it
 MMF_BASE = Decimal("0.005")  # the engine's maintenance rate
+BOOK_STATES = {
+    "open": "Open",
+    "post_only": "PostOnly",
+    "cancel_only": "CancelOnly",
+    "closed": "Closed",
+}
 
 
 def market(listing: Listing) -> dict[str, Any]:
@@ -52,7 +58,7 @@ def market(listing: Listing) -> dict[str, Any]:
         "fundingRateUpperBound": "100",
         "fundingRateLowerBound": "-100",
         "openInterestLimit": "4000000",
-        "orderBookState": "Open",
+        "orderBookState": BOOK_STATES[listing.state],
         "createdAt": "2025-01-21T06:34:54.691858",
         "visible": True,
         "positionLimitWeight": None,

@@ -40,6 +40,8 @@ REFUSALS: dict[Why, tuple[str, str]] = {
     Why.QUANTITY_HIGH: ("INVALID_QUANTITY", "Quantity is above the maximum allowed value"),
     Why.NOTIONAL: ("INVALID_QUANTITY", "Order value is below the minimum"),
     Why.POST_ONLY: ("INVALID_ORDER", "Order would immediately match and take"),
+    Why.BOOK_POST_ONLY: ("INVALID_ORDER", "Order book is in post only mode"),
+    Why.BOOK_CLOSED: ("TRADING_PAUSED", "Trading is paused"),
     Why.REDUCE_ONLY: ("INVALID_ORDER", "Reduce only order not reduced"),
     Why.MARGIN: ("INSUFFICIENT_MARGIN", "Insufficient margin"),
     Why.DUPLICATE_ID: ("INVALID_CLIENT_REQUEST", "Duplicate clientId"),

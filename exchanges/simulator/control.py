@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from core.model import ZERO
 from exchanges.simulator.faults import Faults
 from exchanges.simulator.http import Reply, Request
+from exchanges.simulator.limits import STATES
 from exchanges.simulator.records import Refused, SimFill, SimOrder
 from exchanges.simulator.text import decimal_or_none, dumps, plain, utc
 from exchanges.simulator.venue import Venue
@@ -34,6 +36,7 @@ class Control:
             ("GET", "/_sim/faults"): lambda _body: self._faults.in_force(),
             ("GET", "/_sim/ledger"): lambda _body: self._ledger(),
             ("POST", "/_sim/funding"): self._funding,
+            ("POST", "/_sim/market"): self._market,
         }
 
     def handle(self, request: Request) -> Reply:
@@ -74,6 +77,14 @@ class Control:
         event = self._venue.fund(symbol, rate)
         amount = "0" if event is None else plain(event.payment.amount)
         return {"symbol": symbol, "rate": plain(rate), "amount": amount}
+
+    def _market(self, body: Mapping[str, Any]) -> Any:
+        symbol, state = _symbol(body), body.get("state")
+        self._venue.market(symbol)
+        if state not in STATES:
+            raise BadControl(f"state: was {state!r}, expected one of {', '.join(STATES)}")
+        self._venue.listings[symbol] = replace(self._venue.listings[symbol], state=state)
+        return {"symbol": symbol, "state": state}
 
     def _ledger(self) -> Any:
         venue = self._venue

@@ -32,14 +32,22 @@ class Listing:
     min_price: Decimal
     max_price: Decimal
     band: PriceBand
+    state: str = "open"
 
     @property
     def symbol(self) -> str:
         return self.instrument.symbol
 
 
+STATES = ("open", "post_only", "cancel_only", "closed")
+
+
 def check(draft: Draft, listing: Listing, last: Decimal) -> None:
     """Errors: Refused for the first limit that the order breaks."""
+    if listing.state == "post_only" and not draft.post_only:
+        raise Refused(Why.BOOK_POST_ONLY)
+    if listing.state in ("cancel_only", "closed"):
+        raise Refused(Why.BOOK_CLOSED)
     if draft.price is not None:
         _check_price(draft, draft.price, listing, last)
     quantity = draft.quantity

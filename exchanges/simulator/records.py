@@ -18,6 +18,8 @@ class Why(enum.Enum):
     """Why a request is refused; each protocol has its own code for it."""
 
     SYMBOL = "symbol"
+    BOOK_POST_ONLY = "book_post_only"
+    BOOK_CLOSED = "book_closed"
     PRICE_MISSING = "price_missing"
     PRICE_TICK = "price_tick"
     PRICE_LOW = "price_low"

@@ -5,8 +5,10 @@ The client is the real one; only `base_url` and `ws_url` lead to this machine.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import random
 import signal
 import socket
@@ -15,6 +17,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,9 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "exchanges"))
-from simulated import ROOT, Simulator, needs_simulator, simulator, wait_until
+from simulated import ROOT, Simulator, needs_simulator, order_request, simulator, wait_until
+
+from core.model import Order, Side
 
 pytestmark = [pytest.mark.slow, needs_simulator]
 
@@ -78,6 +83,26 @@ class Desk:
             timeout=90,
             check=False,
         )
+
+    def on_terminal(self, answer: str, *words: str) -> tuple[str, int]:
+        """Run `daemon_manager` on a terminal, type one answer; gives what it showed, its code."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "core.daemon_manager", "--root", str(self.root), *words],
+            env=self.environment,
+            cwd=self.root,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        os.write(ours, answer.encode())
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed: it has ended
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        os.close(ours)
+        return shown.decode(), process.wait(timeout=90)
 
     @contextmanager
     def bot(self, config: Path) -> Iterator[Bot]:
@@ -245,7 +270,16 @@ def test_the_check_has_a_line_for_everything(desk: Desk) -> None:
     """Keys, credentials, account, limits, orders, position; and nothing is placed or set."""
     result = desk.run(desk.config(leverage=3), "--check")
     assert result.returncode == 0, result.stderr
-    for name in ("keys", "credentials", "exchange", "account", "modes", "limits", "position"):
+    for name in (
+        "keys",
+        "credentials",
+        "exchange",
+        "account",
+        "market",
+        "modes",
+        "limits",
+        "position",
+    ):
         assert f"ok       {name}" in result.stdout
     assert desk.sim.api_key not in result.stdout + result.stderr
     assert desk.sim.ledger()["orders"] == []
@@ -381,3 +415,78 @@ def test_a_dead_bots_orders_end_by_its_switch(aster_desk: Desk) -> None:
         wait_until(lambda: len(aster_desk.resting()) == 20, "it goes on")
         assert bot.end(signal.SIGTERM) == 0
     assert aster_desk.resting() == []
+
+
+def test_a_closed_book_stops_entries_and_is_told(desk: Desk) -> None:
+    """A fill's answer is refused: entries wait, the status says why, and it goes on by itself."""
+    with desk.bot(desk.config()) as bot:
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        desk.sim.control("market", symbol=desk.sim.symbol, state="closed")
+        desk.sim.price(148.5)
+        told = wait_until(lambda: bot.get("/api/status")["entries_frozen"], "it stands in words")
+        assert "market: " in told
+        wait_until(lambda: is_equal(bot, desk), "the fill is booked all the same")
+        assert bot.get("/health")["live"]
+        desk.sim.control("market", symbol=desk.sim.symbol, state="open")
+        wait_until(lambda: not bot.get("/api/status")["entries_frozen"], "entries resume")
+        wait_until(lambda: len(desk.resting()) == 20, "every level is quoted again")
+        assert bot.end(signal.SIGTERM) == 0
+    assert desk.resting() == []
+
+
+def test_a_liquidation_is_booked_as_closed_from_outside(desk: Desk) -> None:
+    """The exchange closes the position: the ledger has its fill, the position is the exchange's."""
+    config = desk.config(quantity="600", max_position="6000", allow_liquidation_in_range=True)
+    with desk.bot(config) as bot:
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        for price in range(149, 139, -1):
+            desk.sim.price(price)
+        wait_until(lambda: is_equal(bot, desk), "the lots are held")
+        desk.sim.price(120)
+        wait_until(
+            lambda: any(
+                "closed from outside" in alert for alert in bot.get("/api/status")["alerts"]
+            ),
+            "the liquidation is told",
+        )
+        wait_until(lambda: is_equal_but_names(bot, desk), "the ledgers agree")
+        assert bot.end(signal.SIGTERM) == 0
+    assert desk.resting() == []
+
+
+def is_equal_but_names(bot: Bot, desk: Desk) -> bool:
+    """As `is_equal`; the order of a liquidation has no client id on the exchange."""
+
+    def nameless(fills: list[dict[str, Any]]) -> set[tuple[object, ...]]:
+        return {(*key_of(fill)[:1], *key_of(fill)[2:]) for fill in fills}
+
+    ledger = desk.sim.ledger()
+    held = sum(Decimal(p["quantity"]) for p in ledger["positions"])
+    ours = nameless(bot.get("/api/fills?limit=100000")["fills"])
+    position = Decimal(bot.get("/api/status")["position"])
+    return ours == nameless(ledger["fills"]) and position == held
+
+
+def test_what_was_there_before_is_shown_and_asked_for(desk: Desk) -> None:
+    """A position, an order of others: told before the first live start, which waits for a yes."""
+    sim, config = desk.sim, desk.config()
+    live = sim.open(desk.root / "hand")
+    hand, other = (
+        replace(order_request(sim, n, Side.BUY, price, "0.7", post_only=False), client_order_id=i)
+        for n, price, i in ((1, "150", "77"), (2, "130", "78"))
+    )
+    assert all(isinstance(o, Order) for o in live.client.place_orders([hand, other]))
+    live.client.close()
+    seen, code = desk.on_terminal("n\n", "start", "--config", str(config))
+    assert code == 1, seen
+    assert "the account holds 0.7 now" in seen
+    assert "0 open orders of this instance, 1 of others" in seen
+    assert "start trading live with this?" in seen
+    assert len(desk.resting()) == 1
+    seen, code = desk.on_terminal("y\n", "start", "--config", str(config))
+    try:
+        assert code == 0, seen
+        wait_until(lambda: len(desk.resting()) == 21, "the grid rests beside it")
+    finally:
+        desk.command_line("daemon_manager", "stop", "live_01")
+    assert [o["client_order_id"] for o in desk.resting()] == ["78"]

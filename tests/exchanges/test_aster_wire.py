@@ -23,6 +23,7 @@ from core.errors import (
     RejectReason,
     Retryable,
 )
+from core.market_state import MarketState
 from core.model import Fill, Order, OrderStatus, Side, TimeInForce
 from exchanges import aster_replies as replies
 from exchanges import aster_wire as wire
@@ -307,8 +308,39 @@ def test_an_order_is_read_to_the_digit() -> None:
     assert (str(seen.price), str(seen.quantity)) == ("141.0500", "1.20")
     assert seen.updated_at == datetime(2025, 6, 24, 19, 23, 41, 530000, tzinfo=UTC)
     assert seen.time_in_force is TimeInForce.GTC
-    forced = {**body("aster", "order_get"), "clientOrderId": "autoclose-123"}
-    assert replies.read_order(Fields("o", forced)).client_order_id.startswith("liquidation")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clientOrderId": "autoclose-123"},
+        {"clientOrderId": "adl_autoclose"},
+        {"clientOrderId": "settlement_autoclose-9"},
+        {"clientOrderId": "web_x", "origType": "LIQUIDATION"},
+    ],
+)
+def test_an_order_that_the_exchange_made_is_named_so(change: dict[str, str]) -> None:
+    """Liquidation, ADL and settlement: by the id, or by the type."""
+    forced = {**body("aster", "order_get"), **change}
+    seen = replies.read_order(Fields("o", forced))
+    assert seen.client_order_id == f"liquidation:{seen.venue_order_id}"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("TRADING", MarketState.OPEN),
+        ("PRE_SETTLE", MarketState.CLOSING),
+        ("SETTLING", MarketState.CLOSED),
+        ("CLOSE", MarketState.CLOSED),
+        ("PENDING_TRADING", MarketState.CLOSED),
+        ("SOMETHING_NEW", MarketState.CLOSED),
+    ],
+)
+def test_each_status_of_a_symbol_is_read(status: str, expected: MarketState) -> None:
+    """What is not known to trade is closed."""
+    report = replies.read_market_state(Fields("market", {"status": status}))
+    assert (report.state, report.told) == (expected, status)
 
 
 def test_a_fee_is_a_cost_whatever_its_sign() -> None:
@@ -423,6 +455,11 @@ def read(status: int, code: int, message: str, *, is_write: bool = True) -> Exch
         (400, -4164, "Order's notional must be no smaller than 5.0", RejectReason.NOTIONAL),
         (400, -2019, "Margin is insufficient.", RejectReason.MARGIN),
         (400, -2022, "ReduceOnly Order is rejected.", RejectReason.REDUCE_ONLY),
+        (400, -2023, "User in liquidation mode now.", RejectReason.MARKET),
+        (400, -4087, "User can only place reduce only order", RejectReason.MARKET),
+        (400, -4088, "User can not place order currently", RejectReason.MARKET),
+        (400, -4140, "Invalid symbol status for opening position", RejectReason.MARKET),
+        (400, -4141, "Symbol is closed", RejectReason.MARKET),
         (400, -2025, "Reach max open order limit.", RejectReason.TOO_MANY_ORDERS),
         (400, -2013, "Order does not exist.", RejectReason.NOT_FOUND),
         (400, -2011, "Unknown order sent.", RejectReason.NOT_FOUND),

@@ -106,6 +106,30 @@ def test_post_only_may_come_back_expired(world: World) -> None:
     assert outcome.reason is RejectReason.POST_ONLY
 
 
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("PostOnlyMode", RejectReason.MARKET),
+        ("AccountTradingSuspended", RejectReason.MARKET),
+        ("InsufficientMargin", RejectReason.MARGIN),
+        ("PriceOutOfBounds", RejectReason.OTHER),
+        ("", RejectReason.OTHER),
+    ],
+)
+def test_an_order_that_ended_at_once_is_a_refusal(
+    world: World, reason: str, expected: RejectReason
+) -> None:
+    """Taken for an order that was canceled it would be sent again in the next moment, for ever."""
+    world.answers["POST", "/api/v1/order"] = Answer(
+        text=sample(
+            "order_post_limit_new", status="Expired", clientId=7, expiryReason=reason or None
+        )
+    )
+    (outcome,) = world.client().place_orders([request("7", post_only=False)])
+    assert isinstance(outcome, Rejected)
+    assert outcome.reason is expected
+
+
 def test_an_ioc_that_expired_is_an_answer(world: World) -> None:
     """An immediate order that found nobody has ended; that is no refusal."""
     world.answers["POST", "/api/v1/order"] = Answer(

@@ -22,7 +22,9 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
+    Unavailable,
 )
+from core.market_state import MarketState
 from core.model import Fill, Order, OrderStatus, Side
 from exchanges import backpack_replies as replies
 from exchanges import backpack_wire as wire
@@ -408,8 +410,10 @@ def read(status: int, code: str, message: str, *, is_write: bool = True) -> Exch
         (400, "INVALID_CLIENT_REQUEST", "Request has expired", TimestampRefused),
         (400, "INVALID_CLIENT_REQUEST", "Invalid timestamp", TimestampRefused),
         (429, "TOO_MANY_REQUESTS", "Too many requests", Retryable),
-        (503, "MAINTENANCE", "System under maintenance", Retryable),
-        (400, "TRADING_PAUSED", "paused", Retryable),
+        (503, "MAINTENANCE", "System under maintenance", Unavailable),
+        (400, "TRADING_PAUSED", "paused", RejectReason.MARKET),
+        (400, "ACCOUNT_LIQUIDATING", "wait", RejectReason.MARKET),
+        (400, "INVALID_ORDER", "Order book is in post only mode", RejectReason.MARKET),
         (503, "SERVER_ERROR", "Unknown error, please check your request", OutcomeUnknown),
         (500, "", "", OutcomeUnknown),
         (400, "INVALID_ORDER", "Order would immediately match and take", RejectReason.POST_ONLY),
@@ -461,3 +465,30 @@ def test_every_sample_error_has_a_kind() -> None:
             retry_after_s=None,
             now_ms=0,
         )
+
+
+def test_a_pause_of_trading_stops_a_read_for_a_while() -> None:
+    """Of an order it is a refusal; of a read it says that nothing can be asked now."""
+    assert type(read(400, "TRADING_PAUSED", "paused", is_write=False)) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("system", "status", "word", "expected"),
+    [
+        ("Ok", "Open", "Open", MarketState.OPEN),
+        ("Ok", "LimitOnly", "LimitOnly", MarketState.OPEN),
+        ("Ok", "PostOnly", "PostOnly", MarketState.POST_ONLY),
+        ("Ok", "CancelOnly", "CancelOnly", MarketState.CANCEL_ONLY),
+        ("Ok", "Closed", "Closed", MarketState.CLOSED),
+        ("Ok", "SomethingNew", "SomethingNew", MarketState.CLOSED),
+        ("Maintenance", "Open", "Maintenance", MarketState.MAINTENANCE),
+    ],
+)
+def test_each_state_of_the_book_is_read(
+    system: str, status: str, word: str, expected: MarketState
+) -> None:
+    """The exchange's own maintenance goes before the book's state."""
+    report = replies.read_market_state(
+        Fields("status", {"status": system}), Fields("market", {"orderBookState": status})
+    )
+    assert (report.state, report.told) == (expected, word)

@@ -18,7 +18,9 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
+    Unavailable,
 )
+from core.market_state import MarketState
 from core.model import FeedGap, Fill, MarketEvent, Order, OrderStatus, Quote, Side
 from exchanges import aster_wire, backpack_wire, rest_client, transport
 from exchanges.live import Live
@@ -195,6 +197,39 @@ def test_the_countdown_ends_all_orders_unless_it_is_stopped(tmp_path: Path) -> N
         live.switch.set_countdown(sim.symbol, 0.1)
         wait_until(lambda: not live.client.fetch_open_orders(sim.symbol), "it has run out")
         live.client.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("post_only", {"backpack": MarketState.POST_ONLY, "aster": MarketState.CLOSED}),
+        ("cancel_only", {"backpack": MarketState.CANCEL_ONLY, "aster": MarketState.CLOSING}),
+        ("closed", {"backpack": MarketState.CLOSED, "aster": MarketState.CLOSED}),
+    ],
+)
+def test_a_book_that_takes_no_orders(
+    sim: Simulator, live: Live, state: str, expected: dict[str, MarketState]
+) -> None:
+    """Its state is told, a taking order is refused for it, what rests can be cancelled."""
+    assert live.rest.fetch_market_state(sim.symbol).state is MarketState.OPEN
+    (resting,) = place(sim, live, ["149"])
+    sim.control("market", symbol=sim.symbol, state=state)
+    try:
+        report = live.rest.fetch_market_state(sim.symbol)
+        request = order_request(sim, next(NUMBERS), Side.BUY, 148, post_only=False)
+        (outcome,) = live.client.place_orders([request])
+        (ended,) = live.client.cancel_orders([resting])
+        if not report.state.takes_exits:
+            with pytest.raises(Unavailable, match=sim.symbol):
+                live.client.fetch_instrument(sim.symbol)
+    finally:
+        sim.control("market", symbol=sim.symbol, state="open")
+    assert report.state is expected[sim.protocol]
+    assert report.told in report.words
+    assert isinstance(outcome, Rejected), outcome
+    assert outcome.reason is RejectReason.MARKET
+    assert isinstance(ended, Order)
+    assert ended.status is OrderStatus.CANCELED
 
 
 # Fills and payments ---------------------------------------------------------------------------
