@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import place_of
-from cli.bot_process import AlreadyRunning, BotProcess
+from cli.bot_process import AlreadyRunning, BotProcess, favour_engine
 from core.bot_options import COMMAND_KEYS, add_options
 from core.errors import (
     AuthError,
@@ -217,6 +217,8 @@ class Bot:
                 web=None if server is None else f"http://{self.place.web_host}:{server.port}",
             )
             self._watch_signals()
+            if self.config.exchange.mode == "live":
+                favour_engine()
             gc.freeze()  # what is loaded now stays: no collection looks at it again
             gc.enable()
             self.has_begun = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from core.model import StopBot
 from core.pidfile import acquire, remove_pid, write_pid
 
 BEAT_SIZE = 128
+
+
+LIVE_SWITCH_S = 0.001
+"""How long a thread keeps the interpreter while others wait for it: a fifth of the default."""
 
 
 class AlreadyRunning(GridfleetError):
@@ -97,3 +102,8 @@ class BotProcess:
         if self._lock_fd is not None:
             with contextlib.suppress(OSError):
                 remove_pid(self.run_dir / "bot.pid")
+
+
+def favour_engine() -> None:
+    """Let a live engine wait less for the threads that read the feed and serve pages."""
+    sys.setswitchinterval(LIVE_SWITCH_S)

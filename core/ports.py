@@ -151,8 +151,13 @@ class Store(Protocol):
     written inside one `transaction()` is committed together or not at all.
     """
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Commit at the end, roll back on any exception; a nested one joins the outer."""
+    def transaction(self, *, lazy: bool = False) -> AbstractContextManager[None]:
+        """Commit at the end, roll back on any exception; a nested one joins the outer.
+
+        A lazy one need not wait for the disk: it outlives the process, and should the machine lose
+        its power before the next one that is not lazy, it may be gone, with all after it. For what
+        the exchange can be asked for again; never for what must be written before it leaves.
+        """
         ...
 
     def load_meta(self, key: str) -> str | None: ...

@@ -122,9 +122,9 @@ class Database:
                     f"database/{instance_id}.db"
                 )
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, lazy: bool = False) -> AbstractContextManager[None]:
         """Commit at the end, roll back on any exception; a nested one joins the outer."""
-        return self._session.transaction()
+        return self._session.transaction(lazy=lazy)
 
     # Small facts ----------------------------------------------------------------------------
 

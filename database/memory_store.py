@@ -46,8 +46,9 @@ class MemoryStore:
         self._undo: list[Callable[[], object]] = []
         self._closed = False
 
-    def transaction(self) -> AbstractContextManager[None]:
+    def transaction(self, *, lazy: bool = False) -> AbstractContextManager[None]:
         """Keep all at the end, undo all on any exception; a nested one joins the outer."""
+        del lazy  # there is no disk
         return self._block
 
     # Small facts ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ One thread at a time. It knows no table.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -58,7 +59,10 @@ class Session:
         self._on_rollback = on_rollback
         self._depth = 0
         self._broken = ""
-        self._block = _Block(self)
+        self._block = _Block(self, is_lazy=False)
+        self._lazy_block = _Block(self, is_lazy=True)
+        self._is_lazy = False  # the transaction that is open
+        self._is_durable = False
         self.connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
@@ -97,6 +101,7 @@ class Session:
                 f"{self.path}: SQLite cannot use WAL here (journal mode is {mode}); "
                 f"it needs a local disk, no network file system: set daemon_config.db_path to one"
             )
+        self._is_durable = durable
         run("set up the connection", f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         run("set up the connection", f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         run("set up the connection", f"PRAGMA journal_size_limit = {WAL_KEEP_BYTES}")
@@ -135,19 +140,38 @@ class Session:
 
     # Transactions ---------------------------------------------------------------------------
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Commit at the end, roll back on any exception; a nested one joins the outer."""
-        return self._block
+    def transaction(self, *, lazy: bool = False) -> AbstractContextManager[None]:
+        """Commit at the end, roll back on any exception; a nested one joins the outer.
+
+        A lazy one is not synced to the disk. The WAL is written in order and synced as a whole, so
+        the next commit that is synced takes it along: no later one is ever there without it.
+        """
+        return self._lazy_block if lazy else self._block
 
     @property
     def in_transaction(self) -> bool:
         return self._depth > 0
 
-    def _enter(self) -> None:
+    def _enter(self, *, is_lazy: bool) -> None:
         if self._depth == 0:
+            self._be_lazy(is_lazy and self._is_durable)
             # IMMEDIATE: the lock is taken here, where waiting is safe, never half-way through.
             self.execute("begin a transaction", "BEGIN IMMEDIATE")
+        elif self._is_lazy and not is_lazy:
+            raise StoreError("a transaction that must be synced was begun inside a lazy one")
         self._depth += 1
+
+    def _be_lazy(self, is_lazy: bool) -> None:
+        """Set how the next commits are synced; SQLite takes it between transactions only."""
+        if is_lazy is not self._is_lazy:
+            level = "NORMAL" if is_lazy else "FULL"
+            self.execute("set how it is synced", f"PRAGMA synchronous = {level}")
+            self._is_lazy = is_lazy
+
+    def _end_laziness(self) -> None:
+        # What was committed is committed; if this fails, the next transaction says so.
+        with contextlib.suppress(StoreError):
+            self._be_lazy(False)
 
     def _leave(self, error: BaseException | None) -> None:
         self._depth -= 1
@@ -161,8 +185,10 @@ class Session:
                 self.connection.execute("COMMIT")
             except sqlite3.Error as commit_error:
                 raise self._failed("commit", commit_error) from commit_error
+            self._end_laziness()
             return
         cause, self._broken = self._broken, ""
+        self._end_laziness()
         if error is None:
             raise StoreError(f"{self.path}: a part of it failed, so nothing was written ({cause})")
 
@@ -213,15 +239,16 @@ class Session:
 
 
 class _Block:
-    """The one context manager of a session; the session counts the depth."""
+    """A context manager of a session; the session counts the depth."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_is_lazy", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, is_lazy: bool) -> None:
         self._session = session
+        self._is_lazy = is_lazy
 
     def __enter__(self) -> None:
-        self._session._enter()
+        self._session._enter(is_lazy=self._is_lazy)
 
     def __exit__(
         self,

@@ -34,12 +34,12 @@ class EquityCurve:
         self._next_at = now + EQUITY_WALL_S
         self._next = quote.time + timedelta(seconds=EQUITY_S)
         figures = pnl(grid, quote.mark)
-        self._store.insert_equity(
-            EquitySample(
-                time=quote.time,
-                price=quote.last,
-                position=grid.position,
-                pnl=figures,
-                equity=figures.total,
-            )
+        sample = EquitySample(
+            time=quote.time,
+            price=quote.last,
+            position=grid.position,
+            pnl=figures,
+            equity=figures.total,
         )
+        with self._store.transaction(lazy=True):
+            self._store.insert_equity(sample)

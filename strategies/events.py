@@ -66,7 +66,8 @@ def take_quote(session: Session, quote: Quote) -> None:
         return
     waking = cells_to_wake(grid, quote.last)
     if waking:
-        session.record(("wake", {"cells": list(waking)}), time=quote.time)
+        # No order of these cells leaves but after a commit that takes this one along.
+        session.record(("wake", {"cells": list(waking)}), time=quote.time, lazy=True)
     session.dirty = True
 
 

@@ -60,9 +60,11 @@ class Ledger:
         self.recent_fills.clear()
         self.recent_fills.extend(self.store.load_fills(RECENT_FILLS))
 
-    def record(self, time: datetime, *entries: tuple[str, Mapping[str, Any]]) -> None:
+    def record(
+        self, time: datetime, *entries: tuple[str, Mapping[str, Any]], lazy: bool = False
+    ) -> None:
         """Append entries in one transaction and take the book over."""
-        with self.store.transaction():
+        with self.store.transaction(lazy=lazy):
             book = self.book
             for kind, payload in entries:
                 book = self.write(book, kind, payload, time)
@@ -91,7 +93,7 @@ class Ledger:
         """
         slot = "" if order is None else order.slot
         kind = "close" if order is None else _KINDS.get(slot, "fill")
-        with self.store.transaction():
+        with self.store.transaction(lazy=True):  # the exchange has it: it can be asked again
             if not self.store.insert_fill(fill, slot):
                 return False
             if order is not None:

@@ -230,7 +230,7 @@ class OrderDesk:
             outcomes: Sequence[Order | ExchangeError] = self.client.place_orders(requests)
         except ExchangeError as error:
             outcomes = [error] * len(orders)
-        with self.store.transaction():
+        with self.store.transaction(lazy=True):  # an answer that is lost is looked up
             for order, outcome in zip(orders, outcomes, strict=True):
                 if isinstance(outcome, Order):
                     self.report(outcome)
@@ -303,7 +303,8 @@ class OrderDesk:
                 self._look_up_soon(mine.client_order_id, LOOK_UP_S)
         after = apply_report(mine, seen, self.clock.now())
         if after is not mine:
-            self.store.save_order(after)
+            with self.store.transaction(lazy=True):
+                self.store.save_order(after)
             self.settle(after)
 
     @property

@@ -143,9 +143,14 @@ class Session(ABC):
 
     # Events -------------------------------------------------------------------------------------
 
-    def record(self, *entries: tuple[str, Mapping[str, Any]], time: datetime | None = None) -> None:
+    def record(
+        self,
+        *entries: tuple[str, Mapping[str, Any]],
+        time: datetime | None = None,
+        lazy: bool = False,
+    ) -> None:
         """Append journal entries and take the book over. Errors: StoreError."""
-        self.ledger.record(time or self.clock.now(), *entries)
+        self.ledger.record(time or self.clock.now(), *entries, lazy=lazy)
         self.book_changed()
 
     def grid_replaced(self) -> None:

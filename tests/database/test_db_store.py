@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -237,6 +237,65 @@ def test_a_closed_database_says_so(store: Store) -> None:
         store.load_meta("a")
     with pytest.raises(StoreError, match="closed database"), store.transaction():
         pass
+
+
+def levels_of(store: Database, work: Callable[[], object]) -> list[tuple[str, int]]:
+    """How each commit of some work was synced: what was written in it, and 2 or 1."""
+    seen: list[tuple[str, int]] = []
+    connection = store.session.connection
+    level = [connection.execute("PRAGMA synchronous").fetchone()[0]]
+    keys: list[str] = []
+
+    def trace(statement: str) -> None:
+        if statement.startswith("PRAGMA synchronous = "):
+            level[0] = {"FULL": 2, "NORMAL": 1}[statement.split()[-1]]
+        elif statement.startswith("INSERT INTO meta"):
+            keys.append(statement.split("VALUES ('")[1].split("'")[0])
+        elif statement == "COMMIT":
+            seen.append((",".join(keys), level[0]))
+            keys.clear()
+
+    connection.set_trace_callback(trace)
+    work()
+    connection.set_trace_callback(None)
+    assert connection.execute("PRAGMA synchronous").fetchone()[0] == level[0]
+    return seen
+
+
+@pytest.mark.parametrize(("durable", "full"), [(True, 2), (False, 1)])
+def test_a_lazy_commit_is_not_synced_and_the_next_one_is(
+    tmp_path: Path, *, durable: bool, full: int
+) -> None:
+    """Whatever comes between: a rollback, a nested block, a write outside any transaction."""
+    store = Database(tmp_path / "x.db", durable=durable)
+
+    def work() -> None:
+        with store.transaction(lazy=True), store.transaction(lazy=True):
+            store.save_meta("a", "1")
+        with store.transaction(), store.transaction(lazy=True):
+            store.save_meta("b", "1")
+        with pytest.raises(ZeroDivisionError), store.transaction(lazy=True):
+            raise ZeroDivisionError
+        assert store.session.connection.execute("PRAGMA synchronous").fetchone()[0] == full
+        with store.transaction():
+            store.save_meta("c", "1")
+
+    assert levels_of(store, work) == [("a", 1), ("b", full), ("c", full)]
+    store.close()
+
+
+def test_a_lazy_transaction_holds_none_that_must_be_synced(tmp_path: Path) -> None:
+    """It would not be: refused before anything is written, and the store is good afterwards."""
+    store = Database(tmp_path / "x.db", durable=True)
+    with pytest.raises(StoreError, match="inside a lazy one"), store.transaction(lazy=True):
+        store.save_meta("a", "1")
+        with store.transaction():
+            store.save_meta("b", "1")
+    assert store.load_meta("a") is store.load_meta("b") is None
+    with store.transaction():
+        store.save_meta("c", "1")
+    assert store.load_meta("c") == "1"
+    store.close()
 
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])

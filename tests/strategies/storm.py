@@ -64,9 +64,9 @@ class WatchedStore(Database):
             raise CrashError
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, lazy: bool = False) -> Iterator[None]:
         self.burn()
-        with super().transaction():
+        with super().transaction(lazy=lazy):
             yield
             self.burn()
         self.burn()

@@ -107,8 +107,8 @@ class FaultyStore(WatchedStore):
     """A ledger whose n-th write fails, with nothing written, and the process goes on."""
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with Database.transaction(self):
+    def transaction(self, *, lazy: bool = False) -> Iterator[None]:
+        with Database.transaction(self, lazy=lazy):
             self.burn()
             yield
             self.burn()
