@@ -1,10 +1,10 @@
 """What live trading costs in requests and in time, against the simulator over real HTTP.
 
 Prints, for both exchanges: the requests to seed and to move a grid of 100 levels, those of one
-cell's shift, those of an idle minute of one bot and of ten on one host (their grids rest, nothing
-fills; counted over two minutes, streams and the budget's buckets as they are); and the time from a fill on the exchange to the order that
-answers it, as the exchange stamps both (it includes stream, engine, database and HTTP; in parts and
-inside the bot alone: live_reaction.py).
+cell's shift, those of an idle minute of one bot and of ten on one host (grids rest, nothing fills,
+streams stand; counted over two minutes); and the time from a fill on the exchange to the order that
+answers it, as the exchange stamps both: it includes stream, engine, database and HTTP. The same in
+parts and inside the bot alone: live_reaction.py.
 
 Run: .venv-test/bin/python benchmarks/live_requests.py
 """
