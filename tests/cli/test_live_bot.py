@@ -49,6 +49,9 @@ class Desk:
     def config(self, instance_id: str = "live_01", **changes: Any) -> Path:
         document = self.sim.document(instance_id, {"interval": 2, **changes})
         document["exchange_config"] |= {"api_key": "${LIVE_KEY}", "secret_key": "${LIVE_SECRET}"}
+        with socket.socket() as free:  # of its own: other tests' roots choose from 5001 on as well
+            free.bind(("127.0.0.1", 0))
+            document["daemon_config"] = {"web_port": free.getsockname()[1]}
         path = self.root / "config" / "active" / f"{instance_id}.json"
         path.write_text(json.dumps(document))
         return path
