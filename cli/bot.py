@@ -198,7 +198,7 @@ class Bot:
         )
         engine, self._opened = parts.engine, parts.opened
         if self._opened.session is not None:
-            self._opened.session.on_attempt = self._waited
+            self._opened.session.on_wait = self._wait_begins
         engine.publish_now()
         history = None
         try:
@@ -319,15 +319,18 @@ class Bot:
         assert self._snapshot is not None  # one is published before the server starts
         return self._snapshot
 
-    def _waited(self) -> None:
-        """An exchange that answers slowly is no stalled loop: its every answer is a beat."""
-        if threading.current_thread().name == "engine":
-            self._beat(*self._last_beat)
+    def _wait_begins(self, longest_s: float) -> None:
+        """An exchange that is silent is no stalled loop: a beat says how long it may take.
 
-    def _beat(self, loops: int, ready: bool) -> None:
+        With 0 the wait is over.
+        """
+        if threading.current_thread().name == "engine":
+            self._beat(*self._last_beat, longest_s)
+
+    def _beat(self, loops: int, ready: bool, allowance_s: float = 0.0) -> None:
         self._last_beat = loops, ready
-        self._beat_at = time.monotonic()
-        self.process.beat(loops, ready)
+        self._beat_at = time.monotonic() + allowance_s
+        self.process.beat(loops, ready, allowance_s)
 
     def _is_live(self) -> bool:
         return time.monotonic() - self._beat_at < LIVE_WITHIN_S

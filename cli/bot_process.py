@@ -51,18 +51,24 @@ class BotProcess:
             )
         write_pid(self.run_dir / "bot.pid", os.getpid(), self._start)
 
-    def beat(self, loops: int, ready: bool) -> None:
-        """Rewrite the heartbeat in place; a full disk cannot stop it, the file keeps its size."""
+    def beat(self, loops: int, ready: bool, allowance_s: float = 0.0) -> None:
+        """Rewrite the heartbeat in place; a full disk cannot stop it, the file keeps its size.
+
+        `allowance_s`: a wait begins that can last so long; the beat ages only from its end on.
+        """
         if self._beat_fd is None:
             self._beat_fd = open_private(self.run_dir / "heartbeat", os.O_WRONLY | os.O_CREAT)
+        now = time.monotonic()
         record = {
             "v": 1,
             "pid": os.getpid(),
             "start": self._start,
-            "mono": round(time.monotonic(), 3),
+            "mono": round(now, 3),
             "loops": loops,
             "ready": ready,
         }
+        if allowance_s > 0:
+            record["until"] = round(now + allowance_s, 3)
         line = json.dumps(record, separators=(",", ":")).ljust(BEAT_SIZE - 1) + "\n"
         with contextlib.suppress(OSError):
             os.pwrite(self._beat_fd, line.encode(), 0)

@@ -48,11 +48,15 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The engine's last sign of life; `mono` is the system-wide monotonic clock, in seconds."""
+    """The engine's last sign of life; `mono` is the system-wide monotonic clock, in seconds.
+
+    `until` is when the wait that it began, for an exchange, must have ended; `mono` if it is none.
+    """
 
     pid: int
     start: int
     mono: float
+    until: float
     loops: int
     ready: bool
 
@@ -76,6 +80,7 @@ def read_beat(path: Path) -> Beat | None:
             pid=int(raw["pid"]),
             start=int(raw["start"]),
             mono=float(raw["mono"]),
+            until=float(raw["until"] if "until" in raw else raw["mono"]),
             loops=int(raw["loops"]),
             ready=raw["ready"] is True,
         )

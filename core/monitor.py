@@ -9,6 +9,7 @@ Rules it keeps:
 - a probe that nobody answers never restarts anything: only a beat older than `interval x
   failures` (at least 3 s) and the program's own `live: false`, `failures` times in a row, do;
 - what we can't look at for want of a descriptor is no fault of the child's;
+- a beat that announces a wait for an exchange ages only from the end of that wait on;
 - our bot always beats; a foreign program is judged by its beat only if it writes one;
 - a bot binds its page before it says that it is ready, so a ready beat where nobody has ever
   listened is a bot that was told to serve none: it is healthy, and its beat alone is watched;
@@ -28,7 +29,7 @@ from pathlib import Path
 from core.health import Beat, Probe, ProbeResult, Verdict, read_beat
 from core.process import Child, ProcStat
 from core.spec import ChildSpec
-from core.supervision import beat_limit_s, probe_interval_s, starting_interval_s
+from core.supervision import beat_age_s, beat_limit_s, probe_interval_s, starting_interval_s
 from core.supervision_types import Cause, Degraded, Event, Healthy, Stuck
 
 SAMPLE_INTERVAL_S = 5.0  # S28: a limit that is looked at once a minute comes too late
@@ -178,7 +179,7 @@ class Monitor:
             self._beat_at = now + self._beat_limit
             return [Notice(event="heartbeat_not_looked_at", detail=str(error))]
         if beat is not None:
-            age = now - beat.mono
+            age = beat_age_s(beat.mono, beat.until, now)
         elif self._spec.is_bot:
             age = now - self._began
         else:
@@ -188,7 +189,10 @@ class Monitor:
             self._beat_at = now + self._beat_limit - age
             return []
         self._beat_at = now + self._beat_limit
-        what = f"heartbeat is {age:.1f} s old" if beat else f"no heartbeat for {age:.1f} s"
+        what = f"no heartbeat for {age:.1f} s"
+        if beat is not None:
+            late = "overdue" if beat.until > beat.mono else "old"
+            what = f"heartbeat is {age:.1f} s {late}"
         return [Stuck(Cause.HEARTBEAT, f"{what}, the limit is {self._beat_limit:g} s")]
 
     def _own_beat(self) -> Beat | None:

@@ -344,9 +344,24 @@ def describe_exit(code: int | None, words: str = "") -> str:
 # Health judgement -------------------------------------------------------------------------------
 
 
+PROMISE_MAX_S = 1200.0
+"""More than any wait for an exchange can last; see `exchanges.transport`."""
+
+
 def beat_limit_s(interval_s: float, failures: int) -> float:
     """How old a beat may be: `failures` intervals, at least 3 s so that a busy host passes."""
     return max(3.0, interval_s * failures)
+
+
+def beat_age_s(mono: float, until: float, now: float) -> float:
+    """How long a child has been silent: since its beat, or since the wait it announced must end.
+
+    So a silent exchange, however slow its time-outs, ages no beat (CONTRACT 7); a thread that
+    hangs within a wait is still found. A promise beyond `PROMISE_MAX_S` is a fault, not believed;
+    one that is no number neither.
+    """
+    promised = min(until, mono + PROMISE_MAX_S) if until > mono else mono
+    return now - max(mono, promised)
 
 
 def probe_interval_s(base_s: float, timeout_s: float, failed_in_a_row: int) -> float:

@@ -10,6 +10,7 @@ Rules it keeps:
 - **One budget for the machine** (`budget`), asked before every attempt; 429 and 418 go into it.
 - **An exchange that does not answer costs its time once**: after a read has failed, others fail at
   once for a moment, so that a hundred look-ups in a row do not stall the engine.
+- **Nobody is silent by surprise**: whoever waits here hears beforehand how long it may last.
 - No exception carries an address, a header or a body of ours: they hold keys and signatures.
 """
 
@@ -18,8 +19,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +32,8 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError
 from urllib3.util.retry import Retry
 
 from core.errors import AuthError, ExchangeError, OutcomeUnknown, Retryable
-from exchanges.budget import Budget, boot_time
+from exchanges.budget import PATIENCE_S, Budget, boot_time
+from exchanges.server_clock import ServerClock
 from exchanges.wire import Call, HttpRequest, TimestampRefused
 
 CONNECT_TIMEOUT_S = 3.05
@@ -44,6 +47,7 @@ RESYNC_S = 900.0
 SYNC_TRIES = 3
 SYNC_TIMEOUT_S = 3.0
 SYNC_ROUND_TRIP_S = 2.0  # a slower answer tells too little of the time, in a window of 5 s
+RESOLVE_S = 30.0  # a resolver that is silent too, or many addresses: no time-out of ours bounds it
 PARALLEL = 5  # single requests that an exchange has no batch for
 USER_AGENT = "gridfleet"
 
@@ -79,34 +83,6 @@ class NoAnswer(Exception):
     """The request may have left; no whole answer came back."""
 
 
-class ServerClock:
-    """The exchange's clock: never ahead of the true one, behind by one round trip at most."""
-
-    def __init__(self, clock: Callable[[], float] = boot_time) -> None:
-        self._clock = clock
-        self._ms: float | None = None
-        self._at = 0.0
-
-    def set(self, server_ms: int, received_at: float) -> None:
-        """Take a time told by the exchange, as of the moment when it came."""
-        self._ms, self._at = float(server_ms), received_at
-
-    @property
-    def is_set(self) -> bool:
-        return self._ms is not None
-
-    @property
-    def age_s(self) -> float:
-        return self._clock() - self._at
-
-    def now_us(self) -> int:
-        assert self._ms is not None
-        return int(self._ms * 1000 + (self._clock() - self._at) * 1_000_000)
-
-    def now_ms(self) -> int:
-        return self.now_us() // 1000
-
-
 @dataclass(slots=True)
 class RestSession:
     """Sends calls to one exchange. Safe from any thread; each has connections of its own."""
@@ -115,7 +91,7 @@ class RestSession:
     budget: Budget
     clock: Callable[[], float] = boot_time
     sleep: Callable[[float], object] = time.sleep
-    on_attempt: Callable[[], None] | None = None  # after every exchange, on the caller's thread
+    on_wait: Callable[[float], None] | None = None  # see `_waiting`
     server: ServerClock = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
     _sessions: list[requests.Session] = field(init=False, default_factory=list)
@@ -160,7 +136,13 @@ class RestSession:
             return [one(calls[0])]
         if self._pool is None:
             self._pool = ThreadPoolExecutor(max_workers=PARALLEL, thread_name_prefix="rest")
-        return list(self._pool.map(one, calls))
+        answers: list[str | ExchangeError] = []
+        running = self._pool.map(one, calls)
+        while len(answers) < len(calls):
+            # In order: with the ones before it answered, the next is sent by now or sent next.
+            with self._waiting(2 * (_SYNC_LONGEST_S + _longest_s(WRITE_TIMEOUT_S))):
+                answers.append(next(running))
+        return answers
 
     def not_sent(self, reason: ExchangeError) -> ExchangeError:
         """Say of a further request that it was not sent because of another one's fate."""
@@ -233,20 +215,17 @@ class RestSession:
         try:
             return self._exchange(call, timeout_s)
         except TimestampRefused as first:
-            with self._sync_guard:
+            with self._waiting(_SYNC_LONGEST_S), self._sync_guard:
                 self._sync(f"the exchange refused our time ({first})")
             return self._exchange(call, timeout_s)
 
     def _exchange(self, call: Call, timeout_s: float) -> str:
         self._learn_time()
-        self.budget.take(call.charges, is_write=call.is_write)
-        with self._build_guard:  # a V3 nonce must grow from request to request
-            request = self.venue.build(call, self.server.now_us())
-        try:
+        with self._waiting(_longest_s(timeout_s)):
+            self.budget.take(call.charges, is_write=call.is_write)
+            with self._build_guard:  # a V3 nonce must grow from request to request
+                request = self.venue.build(call, self.server.now_us())
             status, text, headers = self._http(request, timeout_s)
-        finally:
-            if self.on_attempt is not None:
-                self.on_attempt()
         self._note_use(headers)
         if status in (200, 201, 202, 204):
             return text
@@ -262,6 +241,18 @@ class RestSession:
         elif status >= 500 and not (isinstance(error, Retryable) and error.retry_after_s > 5):
             raise ServerTrouble(error)
         raise error
+
+    @contextmanager
+    def _waiting(self, longest_s: float) -> Iterator[None]:
+        """Tell who waits, on its own thread, for how long at most, and 0 when it is over."""
+        if self.on_wait is None:
+            yield
+            return
+        self.on_wait(longest_s)
+        try:
+            yield
+        finally:
+            self.on_wait(0.0)
 
     def _http(self, request: HttpRequest, timeout_s: float) -> tuple[int, str, Mapping[str, str]]:
         """Exchange one request and its answer. Errors: NotSent, NoAnswer, without its address."""
@@ -334,7 +325,7 @@ class RestSession:
         """Know the exchange's time, not older than a quarter of an hour."""
         if self.server.is_set and self.server.age_s < RESYNC_S:
             return
-        with self._sync_guard:
+        with self._waiting(_SYNC_LONGEST_S), self._sync_guard:
             if self.server.is_set and self.server.age_s < RESYNC_S:
                 return
             try:
@@ -372,6 +363,15 @@ class RestSession:
                 "is sent without it"
             )
         self.server.set(best[1], best[2])
+
+
+def _longest_s(timeout_s: float) -> float:
+    """The longest that one attempt can block: its turn, its address, its answer (see `_http`)."""
+    return PATIENCE_S + RESOLVE_S + CONNECT_TIMEOUT_S + 3 * timeout_s
+
+
+# Another thread may be at it first, and it may fail.
+_SYNC_LONGEST_S = 2 * SYNC_TRIES * _longest_s(SYNC_TIMEOUT_S)
 
 
 class ServerTrouble(Exception):

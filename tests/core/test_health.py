@@ -175,6 +175,11 @@ def test_a_beat_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
     beat = read_beat(path)
     assert beat is not None
     assert (beat.pid, beat.start, beat.mono, beat.loops, beat.ready) == (7, 9, 12.5, 3, True)
+    assert beat.until == beat.mono, "no wait is announced"
+    path.write_text(json.dumps(record | {"until": 60.5}).ljust(127) + "\n")
+    beat = read_beat(path)
+    assert beat is not None
+    assert (beat.mono, beat.until) == (12.5, 60.5)
     for text in ("", "{", "[]", '{"pid": "x"}', '{"pid": 1, "start": 2, "mono": "z"}'):
         path.write_text(text)
         assert read_beat(path) is None, text

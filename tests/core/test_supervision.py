@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.supervision import backoff_delay, beat_limit_s, decide, describe_exit
+from core.supervision import (
+    PROMISE_MAX_S,
+    backoff_delay,
+    beat_age_s,
+    beat_limit_s,
+    decide,
+    describe_exit,
+)
 from core.supervision_types import (
     Action,
     Adopt,
@@ -391,6 +398,25 @@ def test_the_beat_limit_has_a_floor() -> None:
     """A short interval must not restart a bot on a busy machine."""
     assert beat_limit_s(30.0, 3) == 90.0
     assert beat_limit_s(0.1, 3) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("mono", "until", "now", "age"),
+    [
+        (100.0, 100.0, 106.0, 6.0),  # no wait announced
+        (100.0, 148.0, 106.0, -42.0),  # within the wait it is not late, whatever the limit
+        (100.0, 148.0, 148.0, 0.0),
+        (100.0, 148.0, 154.5, 6.5),  # the wait ought to have ended: stuck within it
+        (100.0, 90.0, 106.0, 6.0),  # nothing is promised about the past
+        (100.0, float("nan"), 106.0, 6.0),
+        (100.0, float("inf"), 100.0 + PROMISE_MAX_S + 7.0, 7.0),  # nobody waits for ever
+    ],
+)
+def test_a_beat_ages_from_the_end_of_the_wait_that_it_announced(
+    mono: float, until: float, now: float, age: float
+) -> None:
+    """A silent exchange never makes a beat too old; a thread that hangs does."""
+    assert beat_age_s(mono, until, now) == age
 
 
 def test_an_exit_is_described_for_a_reader() -> None:

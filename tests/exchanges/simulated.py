@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -43,6 +44,7 @@ class Simulator:
     ws_url: str
     api_key: str
     secret_key: str
+    pid: int
     account: str = ""  # how the ledger names it, where that is not the key
 
     @property
@@ -132,9 +134,10 @@ def simulator(protocol: str, *options: str) -> Iterator[Simulator]:
     try:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        yield Simulator(protocol=protocol, **told)
+        yield Simulator(protocol=protocol, pid=process.pid, **told)
     finally:
         process.terminate()
+        process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.communicate()
 
 

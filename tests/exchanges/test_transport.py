@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,10 @@ from core.errors import (
     RejectReason,
     Retryable,
 )
+from core.supervision import PROMISE_MAX_S
 from exchanges import aster_wire, transport
 from exchanges.aster_wire import LIMITS, HmacKeys
-from exchanges.budget import Budget
+from exchanges.budget import PATIENCE_S, Budget
 from exchanges.transport import RestSession, Venue
 from exchanges.wire import Call, Fields, load_json
 
@@ -260,13 +262,32 @@ def test_a_dead_exchange_costs_its_time_once(world: World, monkeypatch: pytest.M
     assert len(world.calls) == before
 
 
-def test_every_attempt_is_told_to_who_waits(world: World) -> None:
-    """Answered or not: the one who waits for it is alive."""
-    told: list[int] = []
-    world.session.on_attempt = lambda: told.append(1)
+def test_every_wait_is_told_to_who_waits(world: World) -> None:
+    """Each attempt, and the time first: beforehand how long it may last, then that it is over."""
+    told: list[float] = []
+    world.session.on_wait = told.append
     world.answers = [Answer(cut=True), Answer(status=500), Answer(text="[]")]
     world.session.send(READ)
-    assert len(told) == 3
+    longest = transport._longest_s(transport.READ_TIMEOUT_S)
+    assert told == [transport._SYNC_LONGEST_S, 0.0, *[longest, 0.0] * 3]
+
+
+@pytest.mark.parametrize("timeout_s", [transport.READ_TIMEOUT_S, transport.WRITE_TIMEOUT_S])
+def test_a_wait_is_announced_longer_than_its_time_outs(timeout_s: float) -> None:
+    """Its turn in the budget, its connection, its answer with all that it may be late."""
+    bound = PATIENCE_S + transport.CONNECT_TIMEOUT_S + 3 * timeout_s
+    assert bound < transport._longest_s(timeout_s) < PROMISE_MAX_S / 4
+
+
+def test_single_requests_side_by_side_are_one_wait_after_another(world: World) -> None:
+    """Threads of ours send them; the caller's own says each time that it waits."""
+    told: list[tuple[str, float]] = []
+    world.session.on_wait = lambda s: told.append((threading.current_thread().name, s))
+    world.answers = [Answer(text="[]")] * 7
+    assert len(world.session.send_many([WRITE] * 7)) == 7
+    own = [s for name, s in told if name == threading.current_thread().name]
+    assert own[1::2] == [0.0] * 7
+    assert all(0 < s < PROMISE_MAX_S for s in own[::2])
 
 
 def test_an_endless_answer_is_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
