@@ -84,9 +84,12 @@ def _print_list(root: Path, include_all: bool, console: Console) -> None:
         )
     else:
         console.say("no instance runs; start one: daemon_manager start --config FILE")
-    hidden = len(entries) - len(shown)
+    hidden = [entry for entry in entries if entry not in shown]
     if hidden:
-        console.say("{count} more have ended: list --all shows them", count=hidden)
+        console.say("{count} more have ended: list --all shows them", count=len(hidden))
+    for entry in hidden:
+        if entry["orders_unsettled"]:
+            console.say("{id}: {hint}", id=entry["instance_id"], hint=entry["hint"])
 
 
 def _can_encode(text: str) -> bool:
@@ -99,17 +102,20 @@ def _can_encode(text: str) -> bool:
 
 def _cleanup(args: argparse.Namespace, root: Path, console: Console) -> int:
     from core.desired import Desired
-    from core.instance_manager import InstanceRegistry
+    from core.instance_manager import InstanceRegistry, orders_may_rest
 
     registry = InstanceRegistry(root)
     with registry.locked():
         keep = set(Desired(root).load())  # what `resurrect` needs; damaged: nothing is removed
         every = registry.dead_instances()
-        dead = [name for name in every if name not in keep]
+        records = registry.load()
+        unsettled = [name for name in every if orders_may_rest(records[name])]
+        dead = [name for name in every if name not in keep and name not in unsettled]
         kept = [name for name in every if name in keep]
         count = len(dead) if args.dry_run else registry.cleanup_dead_instances(keep)
     if args.json:
-        console.emit({"removed": count, "instances": dead, "kept": kept, "dry_run": args.dry_run})
+        told = {"removed": count, "instances": dead, "kept": kept, "unsettled": unsettled}
+        console.emit({**told, "dry_run": args.dry_run})
         return ExitCode.OK
     text = (
         "would remove {count} dead instances{names}"
@@ -119,6 +125,9 @@ def _cleanup(args: argparse.Namespace, root: Path, console: Console) -> int:
     console.say(text, count=count, names=": " + ", ".join(dead) if dead else "")
     if kept:
         console.say("kept for `daemon_manager resurrect`: {names}", names=", ".join(kept))
+    for name in unsettled:
+        words = "kept: orders of {id} may rest on the exchange; settle them: {command}"
+        console.say(words, id=name, command=f"daemon_manager stop {name}")
     return ExitCode.OK
 
 

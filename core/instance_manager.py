@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +65,15 @@ class Liveness(NamedTuple):  # a dataclass would cost `list` a quarter of its ti
     @property
     def is_any_alive(self) -> bool:
         return self.pid is not None or self.bot_pid is not None
+
+
+def orders_may_rest(record: Mapping[str, Any]) -> bool:
+    """Tell whether its bot ended with orders on a real exchange that are not proven gone.
+
+    Paper orders rest nowhere but in its own database, and another program (mode "") has none of
+    ours; a record that names no mode gets no benefit of the doubt.
+    """
+    return record.get("orders_unsettled") is True and record.get("mode") not in ("paper", "")
 
 
 class InstanceRegistry:
@@ -190,10 +199,15 @@ class InstanceRegistry:
         ]
 
     def cleanup_dead_instances(self, keep: Collection[str] = ()) -> int:
-        """Remove records and PID files of dead instances and return how many there were."""
+        """Remove records and PID files of dead instances and return how many there were.
+
+        One whose orders may rest stays: its record alone remembers that they must be looked after.
+        """
         with self.locked():
             records = self.load()
-            dead = self.dead_instances(keep)
+            dead = [
+                name for name in self.dead_instances(keep) if not orders_may_rest(records[name])
+            ]
             for instance_id in dead:
                 del records[instance_id]
                 self._file.drop_copy(instance_id)

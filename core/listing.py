@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import t
-from core.instance_manager import InstanceRegistry, Liveness
+from core.instance_manager import InstanceRegistry, Liveness, orders_may_rest
 from core.masking import escape_controls
 from core.paths import for_display
 from core.registry_file import start_command, web_url
@@ -84,7 +84,7 @@ def describe(record: Mapping[str, Any], now: datetime) -> Entry:
     """Make the entry of one record of `InstanceRegistry.list_instances`.
 
     `hint` says what to do where the state asks for it, else None; `uptime_s` is None when the
-    supervisor and the bot are gone.
+    supervisor and the bot are gone; `orders_unsettled`: it ended, and its orders may rest.
     """
     alive = Liveness(pid=record.get("pid"), bot_pid=record.get("bot_pid"))
     state = derive_state(record.get("status"), alive)
@@ -106,6 +106,7 @@ def describe(record: Mapping[str, Any], now: datetime) -> Entry:
         "exchange": record.get("exchange"),
         "symbol": record.get("symbol"),
         "grid": record.get("grid"),
+        "orders_unsettled": state in REST_STATES and orders_may_rest(record),
         "hint": _hint(state, record),
     }
 
@@ -160,6 +161,15 @@ def _uptime(stamp: object, now: datetime) -> float | None:
 
 
 def _hint(state: str, record: Mapping[str, Any]) -> str | None:
+    hint = _state_hint(state, record)
+    if state not in REST_STATES or not orders_may_rest(record):
+        return hint
+    words = "its orders are not proven gone and may rest on the exchange; settle them: {command}"
+    orders = t(words, command=f"daemon_manager stop {record['instance_id']}")
+    return f"{hint}; {orders}" if state == "FATAL" else orders
+
+
+def _state_hint(state: str, record: Mapping[str, Any]) -> str | None:
     instance_id = record["instance_id"]
     start = start_command(instance_id, record.get("config_file"))
     if state == ORPHANED:

@@ -17,6 +17,10 @@ CATALOGUE = {
     "ended without a stop (a kill, a reboot?); start it: {command}": (
         "未經停止即結束（被終止或重新開機？）；啟動：{command}"
     ),
+    "its orders are not proven gone and may rest on the exchange; settle them: {command}": (
+        "無法證實訂單已撤銷，可能仍掛在交易所；請處理：{command}"
+    ),
+    "its orders are not proven gone": "無法證實訂單已撤銷",
     # instance_cli
     "error: {error}": "錯誤：{error}",
     "no instance runs; start one: daemon_manager start --config FILE": (
@@ -26,6 +30,9 @@ CATALOGUE = {
     "would remove {count} dead instances{names}": "將移除 {count} 個已停止的實例{names}",
     "removed {count} dead instances{names}": "已移除 {count} 個已停止的實例{names}",
     "kept for `daemon_manager resurrect`: {names}": "保留給 `daemon_manager resurrect`：{names}",
+    "kept: orders of {id} may rest on the exchange; settle them: {command}": (
+        "已保留：{id} 的訂單可能仍掛在交易所；請處理：{command}"
+    ),
     "no instance is registered": "尚無已登記的實例",
     "--watch repeats a table; --json is one value: choose one": (
         "--watch 會重複顯示表格，--json 只輸出一個值：請擇一"

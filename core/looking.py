@@ -18,7 +18,7 @@ from core.console import Console
 from core.errors import ExitCode
 from core.i18n import t
 from core.instance_manager import InstanceRegistry
-from core.listing import collect, local_time, render_table
+from core.listing import collect, is_shown, local_time, render_table
 from core.log_files import follow, tail
 from core.masking import escape_controls
 from core.targets import resolve_targets
@@ -45,7 +45,10 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
             continue
         record = records.get(name, {})
         last = next(iter(deaths.load(target.folder)), None)
-        entry = {**entry, "reason": record.get("reason") or None, "last_death": last}
+        reason = record.get("reason") or None
+        if reason is None and entry["orders_unsettled"]:
+            reason = t("its orders are not proven gone")
+        entry = {**entry, "reason": reason, "last_death": last}
         entry["config_fault"] = record.get("config_fault") or None
         shown.append(entry)
         codes.append(_status_code(entry["state"]))
@@ -58,7 +61,8 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
 
 def list_instances(args: argparse.Namespace, root: Path, console: Console) -> int:
     """Print the table of instances, the same as `instance_cli list`."""
-    entries = collect(root, include_all=args.all)
+    every = collect(root, include_all=True)
+    entries = [entry for entry in every if args.all or is_shown(entry)]
     if console.as_json:
         console.emit(entries)
     elif not entries:
@@ -68,6 +72,9 @@ def list_instances(args: argparse.Namespace, root: Path, console: Console) -> in
         plain = not encoding.startswith("utf")
         coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         console.say("{table}", table=render_table(entries, root, coloured=coloured, plain=plain))
+    for entry in [] if console.as_json else every:
+        if entry["orders_unsettled"] and entry not in entries:
+            console.say("{id}: {hint}", id=entry["instance_id"], hint=entry["hint"])
     return ExitCode.OK
 
 

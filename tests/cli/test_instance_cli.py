@@ -295,8 +295,26 @@ def test_cleanup_removes_the_dead_and_says_how_many(
             "removed": 0,
             "instances": [],
             "kept": ["wanted"],
+            "unsettled": [],
             "dry_run": False,
         }
+
+
+def test_cleanup_forgets_no_orders_that_may_rest(cli: Cli, registry: InstanceRegistry) -> None:
+    """What is not proven gone on a real exchange stays on record, said with what settles it."""
+    registry.register("gone", {"status": "STOPPED", "orders_unsettled": False, "mode": "live"})
+    registry.register("paper", {"status": "STOPPED", "orders_unsettled": True, "mode": "paper"})
+    registry.register("rests", {"status": "STOPPED", "orders_unsettled": True, "mode": "live"})
+    code, out, _ = cli("list")
+    assert (code, "rests: " in out, "daemon_manager stop rests" in out) == (0, True, True)
+    assert [entry["instance_id"] for entry in cli.json("list")] == []
+    for words, verb in ((["--dry-run"], "would remove"), ([], "removed")):
+        code, out, _ = cli("cleanup", *words)
+        assert (code, out.splitlines()[0]) == (0, f"{verb} 2 dead instances: gone, paper")
+        assert "daemon_manager stop rests" in out.splitlines()[1]
+    assert set(registry.load()) == {"rests"}
+    told = cli.json("cleanup")
+    assert (told["removed"], told["unsettled"]) == (0, ["rests"])
 
 
 def test_cleanup_over_a_damaged_desired_file_removes_nothing(

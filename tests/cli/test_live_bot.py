@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from core.health import read_beat
+from core.instance_manager import InstanceRegistry
+from core.supervision import beat_limit_s
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "exchanges"))
 from simulated import ROOT, Simulator, needs_simulator, order_request, simulator, wait_until
@@ -106,6 +111,10 @@ class Desk:
                 shown += chunk
         os.close(ours)
         return shown.decode(), process.wait(timeout=90)
+
+    def status(self, instance_id: str) -> dict[str, Any]:
+        told = self.command_line("daemon_manager", "status", instance_id, "--json").stdout
+        return dict(json.loads(told))
 
     @contextmanager
     def bot(self, config: Path) -> Iterator[Bot]:
@@ -348,6 +357,67 @@ FAULTS = {
     "partial_fill": 0.5,
 }
 CALM = dict.fromkeys(FAULTS, 0)
+
+
+@contextmanager
+def supervised(desk: Desk, **daemon: object) -> Iterator[None]:
+    """Have the daemon run a live bot with its grid resting; nothing of it outlives the block."""
+    path = desk.config()
+    document = json.loads(path.read_text())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        daemon["web_port"] = free.getsockname()[1]
+    document["daemon_config"] = {**document.get("daemon_config", {}), **daemon}
+    path.write_text(json.dumps(document))
+    try:
+        started = desk.command_line("daemon_manager", "start", "--config", "live_01", "--yes")
+        assert started.returncode == 0, started.stderr
+        wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
+        yield
+    finally:
+        desk.command_line("daemon_manager", "stop", "live_01")
+
+
+def test_an_exchange_that_hangs_restarts_nobody(tmp_path: Path) -> None:
+    """CONTRACT 7: its silence is longer than the beat's limit, and the bot is the same after it."""
+    with simulator("aster") as sim:
+        desk = Desk(sim, tmp_path)
+        with supervised(desk, health_check_interval=1):
+            before = desk.status("live_01")
+            limit, oldest = beat_limit_s(1, 3), [0.0]
+
+            def outlasted() -> bool:
+                beat = read_beat(tmp_path / "logs" / "live_01" / "heartbeat")
+                if beat is not None and beat.pid == before["bot_pid"]:
+                    oldest[0] = max(oldest[0], time.monotonic() - beat.mono)
+                return (
+                    oldest[0] > limit + 1
+                    or InstanceRegistry(tmp_path).load()["live_01"]["bot_pid"] != before["bot_pid"]
+                )
+
+            os.kill(sim.pid, signal.SIGSTOP)
+            try:
+                wait_until(outlasted, "a request hangs for longer than a beat may be old")
+            finally:
+                os.kill(sim.pid, signal.SIGCONT)
+            wait_until(lambda: desk.status("live_01")["state"] == "RUNNING", "it is well again")
+            after = desk.status("live_01")
+    assert (after["restarts"], after["bot_pid"]) == (0, before["bot_pid"])
+
+
+def test_orders_that_may_rest_are_not_forgotten(tmp_path: Path) -> None:
+    """A stop that cannot prove their end leaves a record that cleanup keeps and status explains."""
+    with simulator("aster") as sim:
+        desk = Desk(sim, tmp_path)
+        with supervised(desk, stop_timeout=3):
+            os.kill(sim.pid, signal.SIGKILL)
+            assert desk.command_line("daemon_manager", "stop", "live_01").returncode == 1
+            cleaned = desk.command_line("instance_cli", "cleanup").stdout
+            settle = "daemon_manager stop live_01"
+            assert "removed 0 dead instances" in cleaned
+            assert settle in cleaned
+            status = desk.status("live_01")
+            assert (status["state"], settle in status["hint"]) == ("STOPPED", True)
 
 
 def storm(desk: Desk, seed: int, lives: int, moves: int) -> None:

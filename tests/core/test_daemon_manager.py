@@ -22,6 +22,7 @@ from toy_fleet import TOY, ToyFleet, free_port, is_alive, wait_for
 from core import control, daemon_manager, pidfile, stopping
 from core.files import make_private_dir
 from core.identity import read_pid_file
+from core.instance_manager import InstanceRegistry
 
 SCRIPT = TOY.parents[2] / "core" / "daemon_manager.py"
 
@@ -261,6 +262,19 @@ def test_a_failed_start_shows_the_bot_s_last_lines(run: Shell, fleet: ToyFleet) 
     assert run("start", "--config", "toy").code == 1
     assert run("stop", "toy").code == 0
     assert run("status", "toy").code == 3
+
+
+def test_orders_that_may_rest_are_on_show(run: Shell, fleet: ToyFleet) -> None:
+    """`status` says why and what to do; `list` says so although the instance has ended."""
+    fields = {"status": "STOPPED", "reason": "", "orders_unsettled": True, "mode": "live"}
+    InstanceRegistry(fleet.root).register("rests", fields)
+    settle = "daemon_manager stop rests"
+    entry = run("status", "rests", "--json").json()
+    assert settle in entry["hint"]
+    assert "not proven gone" in entry["reason"]
+    for words in (("status", "rests"), ("list",), ("list", "--all")):
+        assert run(*words).out.count(settle) == 1, words
+    assert run("list", "--json").json() == []
 
 
 def test_status_tells_how_the_last_process_ended(run: Shell, fleet: ToyFleet) -> None:

@@ -380,10 +380,11 @@ def test_without_proc_locks_the_lock_is_tried(tmp_path: Path) -> None:
 
 
 def test_cleanup_removes_the_dead_alone(registry: InstanceRegistry, tmp_path: Path) -> None:
-    """Live supervisors, orphaned bots, locked ones and those to keep stay; the rest is counted."""
+    """Live ones, orphans, locked ones, those to keep or with orders stay; the rest is counted."""
     registry.register("dead", {"status": "RUNNING", "pid": 999_999, "pid_start": 1})
     registry.register("fatal", {"status": "FATAL"})
     registry.register("wanted", {"status": "RUNNING"})
+    registry.register("rests", {"status": "STOPPED", "orders_unsettled": True, "mode": "live"})
     registry.register("locked", {"status": "RUNNING"})
     for name in ("daemon.pid", "bot.pid", "heartbeat"):
         (tmp_path / "logs" / "dead" / name).write_text("999999\n")
@@ -396,7 +397,7 @@ def test_cleanup_removes_the_dead_alone(registry: InstanceRegistry, tmp_path: Pa
 
         assert registry.cleanup_dead_instances(keep={"wanted"}) == 2
 
-        assert set(registry.load()) == {"wanted", "locked", "live", "orphaned"}
+        assert set(registry.load()) == {"wanted", "rests", "locked", "live", "orphaned"}
     assert [path.name for path in (tmp_path / "logs" / "dead").iterdir()] == ["heartbeat"]
     assert registry.cleanup_dead_instances(keep={"wanted"}) == 3
 

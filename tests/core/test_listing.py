@@ -76,6 +76,32 @@ def test_the_healing_command_starts_this_instance(config: str | None, command: s
     assert hint.endswith(f": {command}")
 
 
+@pytest.mark.parametrize(
+    ("status", "changes", "is_told"),
+    [
+        ("STOPPED", {}, True),
+        ("EXITED", {}, True),
+        ("FATAL", {}, True),
+        ("RUNNING", {}, True),  # it died with its supervisor
+        ("STOPPED", {"mode": None}, True),
+        ("STOPPED", {"mode": "paper"}, False),
+        ("STOPPED", {"mode": ""}, False),  # another program
+        ("STOPPED", {"orders_unsettled": False}, False),
+        ("STOPPED", {"orders_unsettled": None}, False),
+        ("BACKOFF", {"pid": 2}, False),  # its supervisor lives and looks after them
+        ("RUNNING", {"bot_pid": 2}, False),
+    ],
+)
+def test_orders_that_may_rest_are_told(
+    status: str, changes: dict[str, object], is_told: bool
+) -> None:
+    """Of what has ended, with the command that settles them."""
+    record = {"instance_id": "o", "status": status, "orders_unsettled": True, "mode": "live"}
+    entry = describe(record | changes, datetime.now().astimezone())
+    assert entry["orders_unsettled"] is is_told
+    assert str(entry["hint"]).endswith("daemon_manager stop o") is is_told
+
+
 @pytest.mark.parametrize("status", [None, 7, "", "WHATEVER", ["RUNNING"], {"a": 1}])
 def test_an_unknown_status_is_one_of_the_contracts_all_the_same(status: object) -> None:
     """A record of another version, or a damaged one, gives a state that scripts know."""
