@@ -1,7 +1,7 @@
 """`run.py --check`: every check that a start makes, in words, and nothing started.
 
-Prints one line a check, `ok` or what is wrong and what to do, and goes on where it can, so that
-every fault is told at once; the exit code is a start's: 0, 2, 4 or 6 (CONTRACT 6). With
+Prints one line a check, `ok`, `warning` or `refused` with what to do, and goes on where it can, so
+that every fault is told at once; the exit code is a start's: 0, 2, 4 or 6 (CONTRACT 6). With
 `GRID_CHECK_REPORT` set, as `daemon_manager validate` sets it, a last line holds the same for a
 program: a record separator (RFC 7464), then one JSON object.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, client_ids, engine_settings
 from cli.first_grid import preflight_of, refuse
-from cli.preflight_words import Line, document, lines
+from cli.preflight_words import Line, document, lines, refused_checks
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_spec import account_of
 from core.errors import (
@@ -65,9 +65,10 @@ class Report:
                 return int(permanent)
         return self.codes[0] if self.codes else int(ExitCode.OK)
 
-    def say(self, name: str, words: str) -> None:
+    def say(self, name: str, words: str, *, is_refused: bool = False) -> None:
         self.lines.append((name, words))
-        verdict = "warning" if name == "warning" else "ok"
+        passed = "warning" if name == "warning" else "ok"
+        verdict = "refused" if is_refused else passed
         print(f"{verdict:<9}{name:<13}{words}")
 
     def attempt(self, check: Callable[[], None]) -> bool:
@@ -136,8 +137,9 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
     finally:
         client.close()
     report.preflight = document(found, instrument)
+    refused = refused_checks(found)
     for name, text in lines(found, instrument, t):
-        report.say(name, text)
+        report.say(name, text, is_refused=name in refused)
     refuse(found)
 
 

@@ -18,6 +18,15 @@ from strategies.preflight import Holding, Preflight, Range
 Line = tuple[str, str]
 """The name of a check and its words; named "warning" where a trader should look twice."""
 
+_REMEDY = {
+    "orders": "use fewer levels or a lower max_position",
+    "margin": "lower quantity or max_position",
+    "liquidation": (
+        "lower quantity or max_position, add margin, or set allow_liquidation_in_range"
+    ),
+}
+"""What to do about a refused check."""
+
 _BOUNDARY = {
     "none": "outside the range nothing is done: the grid waits for the price to come back",
     "stop_only": "{beyond}: entries are cancelled, exits stay; back inside it goes on",
@@ -28,7 +37,21 @@ _BOUNDARY = {
 
 
 def lines(found: Preflight, instrument: Instrument, tell: Tell) -> Iterator[Line]:
-    """Say it all, in the order in which a trader asks."""
+    """Say it all, in the order in which a trader asks; what is refused with what to do."""
+    refused = refused_checks(found)
+    for name, words in _figures(found, instrument, tell):
+        if name in refused:
+            yield name, tell("{figures}: {remedy}", figures=words, remedy=tell(_REMEDY[name]))
+        else:
+            yield name, words
+
+
+def refused_checks(found: Preflight) -> frozenset[str]:
+    """Name the checks for which the grid may not start."""
+    return frozenset(refusal.check for refusal in found.refusals)
+
+
+def _figures(found: Preflight, instrument: Instrument, tell: Tell) -> Iterator[Line]:
     spec, quote, base = found.spec, instrument.quote_asset, instrument.base_asset
     yield (
         "grid",

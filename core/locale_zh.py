@@ -89,6 +89,8 @@ CATALOGUE = {
     "Exchange": "交易所",
     "Symbol": "交易對",
     "Grid": "網格",
+    "Grid of the config": "設定檔的網格",
+    "Reason": "原因",
     "Uptime": "運行時間",
     "Should run": "應執行",
     "Last beat": "最近心跳",
@@ -317,6 +319,12 @@ CATALOGUE = {
     ),
     "{now} now, at most {most} of {limit} at once; worth {notional} {quote} (from {minimum})": (
         "現有 {now} 筆，最多 {most} 筆（上限 {limit}）；每筆 {notional} {quote}（下限 {minimum}）"
+    ),
+    "{figures}: {remedy}": "{figures}：{remedy}",
+    "lower quantity or max_position": "請降低 quantity 或 max_position",
+    "use fewer levels or a lower max_position": "請減少格數或降低 max_position",
+    "lower quantity or max_position, add margin, or set allow_liquidation_in_range": (
+        "請降低 quantity 或 max_position、增加保證金，或設定 allow_liquidation_in_range"
     ),
     "a full side takes {margin} {quote} at leverage {leverage}, {available} is available": (
         "單邊全部成交需保證金 {margin} {quote}（槓桿 {leverage}），可用 {available}"

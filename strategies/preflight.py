@@ -1,7 +1,7 @@
 """What a trader wants to know of a grid before it starts: one set of figures, pure.
 
 Reuses the formulas of grid_math, risk, perp_grid and settings; adds only sums over the cells. A
-figure that rests on an assumption says so at its field. `faults` are reasons not to start beside
+figure that rests on an assumption says so at its field. `refusals` are reasons not to start beside
 those of `settings.spec_faults`, which a `GridSpec` has passed already.
 
 The most that one side may hold: every cell that can hold it is full, up to `max_position`. A long
@@ -51,6 +51,14 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A reason not to start; `check` names the figures that it is about."""
+
+    check: str  # "margin", "orders" or "liquidation"
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
     """The figures of one grid at one price, quote currency where nothing else is said.
 
@@ -88,7 +96,12 @@ class Preflight:
     breach: Range
     confirm_s: float
     moves_per_hour: int
-    faults: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """The refusals in words, for whoever asks only whether it may start and why not."""
+        return tuple(refusal.words for refusal in self.refusals)
 
     @property
     def margin(self) -> Decimal:
@@ -170,13 +183,19 @@ def preflight(
         breach=Range(low=spec.levels[0] * (1 - tolerance), high=spec.levels[-1] * (1 + tolerance)),
         confirm_s=settings.boundary_confirm_s,
         moves_per_hour=settings.boundary_moves_per_hour,
-        faults=(
-            *_margin_faults(max(long.margin, short.margin), balance.available, settings.leverage),
-            *_order_faults(most_orders, instrument.max_open_orders),
-            *(
+        refusals=(
+            *_refusals(
+                "margin",
+                _margin_faults(
+                    max(long.margin, short.margin), balance.available, settings.leverage
+                ),
+            ),
+            *_refusals("orders", _order_faults(most_orders, instrument.max_open_orders)),
+            *_refusals(
+                "liquidation",
                 ()
                 if settings.allow_liquidation_in_range
-                else liquidation_faults(worst, spec.levels[0], spec.levels[-1])
+                else liquidation_faults(worst, spec.levels[0], spec.levels[-1]),
             ),
         ),
     )
@@ -249,6 +268,10 @@ def _liquidation_now(position: Position, wallet: Decimal, instrument: Instrument
         instrument.maintenance_rate,
         instrument.liquidation_fee,
     )
+
+
+def _refusals(check: str, faults: Sequence[str]) -> tuple[Refusal, ...]:
+    return tuple(Refusal(check=check, words=words) for words in faults)
 
 
 def _margin_faults(margin: Decimal, available: Decimal, leverage: Decimal) -> tuple[str, ...]:

@@ -125,3 +125,15 @@ def test_a_fault_of_the_grid_and_one_of_the_folders_come_together(
     assert any("does not earn its fees" in fault for fault in faults)
     assert "daemon_config.log_dir" in faults[-1]
     assert len(faults) >= 2
+
+
+def test_a_refused_check_does_not_say_ok(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line that the grid is refused for says so and what to do; the others are well."""
+    assert bot_check.check(loaded(root, quantity=1000)) == 2
+    rows = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    verdicts = {row[1]: row[0] for row in rows if row and row[0] in ("ok", "warning", "refused")}
+    assert verdicts["margin"] == "refused"
+    assert {name for name, verdict in verdicts.items() if verdict == "refused"} == {"margin"}
+    margin = next(row[2] for row in rows if row[1:2] == ["margin"])
+    assert margin.startswith("a full side takes 155263 USDC at leverage 10, 100000 is available")
+    assert margin.endswith("lower quantity or max_position")

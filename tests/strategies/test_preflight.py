@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from grid_world import SYMBOL, make_instrument, make_settings
 
-from cli.preflight_words import document, lines
+from cli.preflight_words import document, lines, refused_checks
 from core.i18n import english
 from core.model import Balance, GridMode, GridType, Instrument, Position
 from strategies.preflight import Preflight, preflight
@@ -161,9 +161,15 @@ def test_every_reason_is_told_at_once() -> None:
     assert [
         way in fault for way, fault in zip(("falling", "rising"), found.faults[2:], strict=True)
     ]
-    assert "inside the range" in words(found)["liquidation"]
+    assert refused_checks(found) == {"margin", "orders", "liquidation"}
+    said = words(found)
+    assert "inside the range" in said["liquidation"]
+    assert said["liquidation"].endswith("add margin, or set allow_liquidation_in_range")
+    assert said["margin"].endswith("1 is available: lower quantity or max_position")
+    assert said["orders"].endswith("use fewer levels or a lower max_position")
     allowed = look(make_settings(allow_liquidation_in_range=True), wallet="1", instrument=few)
     assert len(allowed.faults) == 2
+    assert refused_checks(allowed) == {"margin", "orders"}
 
 
 def test_as_many_orders_as_the_exchange_takes() -> None:
