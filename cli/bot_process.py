@@ -29,6 +29,17 @@ class AlreadyRunning(GridfleetError):
     """Another process holds this instance's bot lock."""
 
 
+def shorten(text: str, limit: int) -> str:
+    """Cut a long text between two words and mark the cut; `limit` is in characters."""
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]  # one more than " …" leaves: a word that ends right there stays whole
+    parts = cut.rsplit(maxsplit=1)
+    if not cut[-1].isspace():
+        cut = parts[0] if len(parts) == 2 else cut[:-1]
+    return f"{cut.rstrip()} …"
+
+
 class BotProcess:
     """This process as one instance's bot, from its lock to its exit note."""
 

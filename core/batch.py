@@ -46,10 +46,19 @@ _ENDING_S = 2.0  # from its last record a supervisor needs some milliseconds to 
 class Batch:
     """One verb's work on several instances: launched together, waited for together."""
 
-    def __init__(self, root: Path, console: Console, *, wait_s: float | None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        console: Console,
+        *,
+        wait_s: float | None,
+        forget_refused: bool = False,
+    ) -> None:
+        """`forget_refused`: a config that its bot refuses is no longer one that should run."""
         self._root = root
         self._console = console
         self._wait_s = wait_s
+        self._forget_refused = forget_refused
         self._registry = InstanceRegistry(root)
         self._newly_wanted: set[str] = set()
         self._pending: list[tuple[Launch, bool]] = []
@@ -321,11 +330,14 @@ class Batch:
                 url=url or "-",
             )
             return
-        self._codes.append(ExitCode.USAGE if one.outcome == "invalid" else ExitCode.FAILED)
+        is_refused = state == "FATAL" and last.get("exit_code") == ExitCode.USAGE
+        is_invalid = is_refused or one.outcome == "invalid"
+        self._codes.append(ExitCode.USAGE if is_invalid else ExitCode.FAILED)
+        if is_refused and self._forget_refused:  # `resurrect` would only be refused again
+            self._forget(spec.instance_id)
         if one.outcome != "late" and "state" not in last:  # it never came to supervising
             if one.outcome != "refused" and spec.instance_id in self._newly_wanted:
-                with contextlib.suppress(GridfleetError, OSError):
-                    Desired(self._root).remove(spec.instance_id)
+                self._forget(spec.instance_id)
             self._console.complain("{error}", error=one.error)
             return
         lines = last_words(spec, self._began)
@@ -344,6 +356,11 @@ class Batch:
             self._console.complain(
                 "{id}: it stays supervised (pid {pid})", id=spec.instance_id, pid=last.get("pid")
             )
+
+    def _forget(self, instance_id: str) -> None:
+        """Note that it should not run, after all."""
+        with contextlib.suppress(GridfleetError, OSError):
+            Desired(self._root).remove(instance_id)
 
 
 def _has_ended(pid: int) -> bool:

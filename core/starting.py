@@ -42,7 +42,7 @@ def start(args: argparse.Namespace, root: Path, console: Console) -> int:
         raise UsageError("start: --foreground supervises one config; give one --config with it")
     if not names:
         console.say("no config in config/active is to be started")
-    batch = Batch(root, console, wait_s=args.wait)
+    batch = Batch(root, console, wait_s=args.wait, forget_refused=True)
     specs = batch.accept(load_specs_in_child(names, root, args.instance_id))
     if batch.has_invalid and not args.all:
         return batch.finish()

@@ -1,4 +1,4 @@
-"""The heartbeat that a bot leaves for its supervisor."""
+"""What a bot leaves for its supervisor: the heartbeat, and an exit note that can be read."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cli.bot_process import BEAT_SIZE, BotProcess
+from cli.bot_process import BEAT_SIZE, BotProcess, shorten
 from core.health import read_beat
 
 
@@ -33,3 +35,28 @@ def test_the_largest_beat_fits_its_line(tmp_path: Path, monkeypatch: pytest.Monk
     process.beat(10**10, False, 1200.0)
     assert (tmp_path / "a" / "heartbeat").stat().st_size == BEAT_SIZE
     assert read_beat(tmp_path / "a" / "heartbeat") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("and 995 more cells", 18, "and 995 more cells"),
+        ("and 995 more cells", 17, "and 995 more …"),
+        ("and 995 more cells", 14, "and 995 more …"),
+        ("and 995 more cells", 13, "and 995 …"),
+        ("one\ntwo three", 9, "one\ntwo …"),
+        ("unbreakable", 8, "unbrea …"),
+        ("", 8, ""),
+    ],
+)
+def test_a_long_text_is_cut_between_two_words(text: str, limit: int, expected: str) -> None:
+    """Never inside of a word, unless there is only one."""
+    assert shorten(text, limit) == expected
+
+
+@given(st.text(alphabet="ab \n", max_size=60), st.integers(3, 70))
+def test_what_is_cut_fits_and_is_a_beginning(text: str, limit: int) -> None:
+    """At most `limit` characters, each of them from the beginning of the text."""
+    short = shorten(text, limit)
+    assert len(short) <= limit
+    assert short == text or (short.endswith(" …") and text.startswith(short[:-2]))
