@@ -105,7 +105,7 @@ def _figures(entry: Document, token: str) -> Document:
     error = None
     if entry["bot_pid"] is not None and entry["web_port"]:
         try:
-            status = _ask(entry, token)
+            status = ask_page(entry, token)
             known = {key: status.get(key) for key in (*blank, "grid", "equity", "closed_cells")}
             return {**known, "budget": _budget(status), "source": "page", "error": None}
         except (OSError, http.client.HTTPException, ValueError) as fault:
@@ -116,7 +116,7 @@ def _figures(entry: Document, token: str) -> Document:
         return {**blank, "source": None, "error": error or str(fault)}
 
 
-def _ask(entry: Document, token: str) -> Document:
+def ask_page(entry: Document, token: str) -> Document:
     """GET /api/status. Errors: OSError, HTTPException, ValueError for an answer of another kind."""
     host = entry["web_url"].removeprefix("http://").rpartition(":")[0]
     _, (address, port), header = probe_address(host, entry["web_port"])

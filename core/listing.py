@@ -12,6 +12,8 @@ and what lives now give the state:
 (a full disk), or is just about to. It is shown as BACKOFF: the bot is down and will be started.
 
 An entry of `collect` holds at least what CONTRACT 4 names; paths and times as recorded.
+`configured_grid` is the config's, a text; what an adjust or the boundary made of it is the bot's to
+tell (its page, `instance_cli info`). `reason` is why it stands where it stands, if that was told.
 """
 
 from __future__ import annotations
@@ -105,7 +107,8 @@ def describe(record: Mapping[str, Any], now: datetime) -> Entry:
         "mode": record.get("mode"),
         "exchange": record.get("exchange"),
         "symbol": record.get("symbol"),
-        "grid": record.get("grid"),
+        "configured_grid": record.get("grid"),
+        "reason": record.get("reason") or None,
         "orders_unsettled": state in REST_STATES and orders_may_rest(record),
         "hint": _hint(state, record),
     }

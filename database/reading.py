@@ -115,13 +115,14 @@ class LedgerReader:
         """Whether the journal has any entry."""
         return bool(self._rows("read the journal", "SELECT 1 FROM events LIMIT 1"))
 
-    def events(self) -> tuple[Entry, ...]:
-        """The whole journal: (sequence number, kind, payload, time), in order."""
-        sql = "SELECT seq, kind, payload, time FROM events ORDER BY seq"
+    def events(self, after: int = 0) -> tuple[Entry, ...]:
+        """The journal after an entry: (sequence number, kind, payload, time), in order."""
+        sql = "SELECT seq, kind, payload, time FROM events WHERE seq > ? ORDER BY seq"
         return self.read(
             "read the journal",
             sql,
             lambda row: (row[0], row[1], from_json(row[2]), from_micros(row[3])),
+            after,
         )
 
     def checkpoint(self) -> tuple[int, dict[str, Any]] | None:
