@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import place_of
-from cli.bot_process import AlreadyRunning, BotProcess, favour_engine
+from cli.bot_process import AlreadyRunning, BotProcess, favour_engine, shorten
 from core.bot_options import COMMAND_KEYS, add_options
 from core.errors import (
     AuthError,
@@ -48,6 +48,9 @@ LOG_CHECK_S = 60.0
 """Seconds between looks at the size of the log files; midnight is met exactly."""
 
 CANCEL_ROUNDS = 5
+
+CAUSE_LIMIT = 1000
+"""Characters of an exit note's cause: the longest refusal of a grid that is usual fits in."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,6 +134,7 @@ class Bot:
         self.process = BotProcess(self.place.run_dir, dict(os.environ))
         self.log: Any = None  # structlog's logger, once it is configured
         self.orders_left: int | None = None
+        self.ended_for = "finished"  # the reason that the engine gave for its end
         self.has_begun = False  # the engine runs: orders may be touched from here on
         self._snapshot: Snapshot | None = None
         self._notify: Any = None
@@ -148,7 +152,8 @@ class Bot:
         self.log = get_logger()
         try:
             self.process.take_lock()
-            code, cause = self._trade(), "finished"
+            code = self._trade()
+            cause = self.ended_for
         except AlreadyRunning as error:
             self.log.error("already_running", error=str(error))
             return int(ExitCode.FAILED)  # the exit note is the other one's
@@ -161,7 +166,9 @@ class Bot:
         except Exception as error:
             self.log.exception("crashed", error=str(error))
             code, cause = int(ExitCode.CRASH), f"{type(error).__name__}: {error}"
-        self.process.leave(code, cause[:500], self.orders_left, untouched=not self.has_begun)
+        self.process.leave(
+            code, shorten(cause, CAUSE_LIMIT), self.orders_left, untouched=not self.has_begun
+        )
         return code
 
     def _hide_secrets(self) -> None:
@@ -235,9 +242,11 @@ class Bot:
             self.log.error(
                 "position_left", position=str(engine.book.grid and engine.book.grid.position)
             )
+            self.ended_for += "; a position is left"
             return int(ExitCode.FAILED)
         if engine.orders_left:
             self.log.error("orders_left", count=engine.orders_left)
+            self.ended_for += f"; {engine.orders_left} orders are left"
             return int(ExitCode.FAILED)
         return int(ExitCode.OK)
 
@@ -254,6 +263,7 @@ class Bot:
             timer.start()
             self._events.put(("died", error))
         else:
+            self.ended_for = request.reason or self.ended_for
             self.log.info("ended", reason=request.reason, orders_left=engine.orders_left)
             self._events.put(("ended", None))
 

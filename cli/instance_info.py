@@ -1,7 +1,8 @@
 """`instance_cli info ID`: everything that the files tell of one instance.
 
-The record and what lives now, the config last accepted (masked), the engine's heartbeat, how the
-bot last ended, and the last lines of the three logs. Works whatever is running, broken or gone.
+The record and what lives now, the grid in force, the config last accepted (masked), the engine's
+heartbeat, how the bot last ended, and the last lines of the three logs. Works whatever is running,
+broken or gone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from cli.grid_in_force import grid_in_force, grid_words
 from cli.instance_lookup import find_records
 from core import deaths
 from core.console import Console
@@ -41,7 +43,7 @@ _ENTRY_ROWS = (
     ("Mode", "mode"),
     ("Exchange", "exchange"),
     ("Symbol", "symbol"),
-    ("Grid", "grid"),
+    ("Reason", "reason"),
 )
 
 
@@ -63,6 +65,7 @@ def collect_info(instance_id: str, root: Path) -> dict[str, Any]:
     log_dir = Path(record.get("log_dir") or folder)
     return {
         **entry,
+        "grid": grid_in_force(entry, root),
         "record": mask_value(record),
         "should_run": _should_run(root, instance_id),
         "heartbeat": _heartbeat(folder, record),
@@ -76,6 +79,7 @@ def collect_info(instance_id: str, root: Path) -> dict[str, Any]:
 def render_info(document: dict[str, Any]) -> str:
     """Lay the document out for a person."""
     rows = [(t(title), document[key]) for title, key in _ENTRY_ROWS if document[key] is not None]
+    rows += _grids(document["grid"], document["configured_grid"])
     rows.append((t("Started"), local_time(document["started_at"])))
     if document["uptime_s"] is not None:
         rows.append((t("Uptime"), _span(document["uptime_s"])))
@@ -102,6 +106,16 @@ def render_info(document: dict[str, Any]) -> str:
         if last:
             lines += ["", name, *("  " + escape_controls(line, keep="\t") for line in last)]
     return "\n".join(lines)
+
+
+def _grids(grid: dict[str, Any] | None, configured: str | None) -> list[tuple[str, Any]]:
+    """Show the grid in force, and the config's where it is not known or says something else."""
+    rows: list[tuple[str, Any]] = []
+    if grid is not None:
+        rows.append((t("Grid"), grid_words(grid)))
+    if configured and (grid is None or grid_words(grid) != configured):
+        rows.append((t("Grid of the config"), configured))
+    return rows
 
 
 def _deaths(records: list[dict[str, Any]]) -> list[str]:
@@ -138,7 +152,7 @@ def _text(value: Any) -> str:
         return t("yes") if value else t("no")
     if isinstance(value, dict | list):
         value = json.dumps(value, ensure_ascii=False)
-    return "-" if value is None else escape_controls(str(value))
+    return "-" if value is None else escape_controls("; ".join(str(value).splitlines()))
 
 
 def _span(seconds: float) -> str:

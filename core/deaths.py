@@ -146,7 +146,7 @@ def summary(record: Record) -> str:
     if record.get("peak_mb"):
         words.append(f"peak {record['peak_mb']} MB")
     if record.get("reason"):
-        words.append(str(record["reason"]))
+        words.append("; ".join(str(record["reason"]).splitlines()))
     return ", ".join(words)
 
 

@@ -323,7 +323,7 @@ class Keeper:
         oom_before = self._oom_kills
         level = "info" if code == 0 else "error"
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
-        self._feed(Exited(code, orders, random.random(), cause if code else ""))
+        self._feed(Exited(code, orders, random.random(), cause))
         if self._child is None:  # else the successor's PID is in it already
             with contextlib.suppress(OSError):
                 pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
@@ -352,7 +352,8 @@ class Keeper:
             start=child.start,
             code=code,
             cause=cause,
-            reason=reason or (words if code else ""),
+            # Of an end that was asked for, `cause` says it all.
+            reason=reason or ("" if cause and not code else words),
             peak_bytes=peak,
             cpu_s=cpu_s,
             was_killed=self._was_killed,

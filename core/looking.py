@@ -45,7 +45,7 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
             continue
         record = records.get(name, {})
         last = next(iter(deaths.load(target.folder)), None)
-        reason = record.get("reason") or None
+        reason = entry["reason"]
         if reason is None and entry["orders_unsettled"]:
             reason = t("its orders are not proven gone")
         entry = {**entry, "reason": reason, "last_death": last}

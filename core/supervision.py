@@ -197,7 +197,7 @@ def _on_exited(s: SupervisorState, event: Exited, now: float, policy: RestartPol
             return _spawn(replace(s, total_restarts=s.total_restarts + 1), now, policy)
         return _budget(s, event, now, policy)
     if event.code == ExitCode.OK:
-        return _rest(replace(s, want_up=False), State.EXITED, now, policy, reason="")
+        return _rest(replace(s, want_up=False), State.EXITED, now, policy, reason=event.words)
     if permanent:
         return _permanent(s, event, now, policy)
     s = replace(s, reason=describe_exit(event.code, event.words))

@@ -161,7 +161,8 @@ class Exited:
     """The child is reaped and its group is empty. `code` < 0 is a signal, None is unknown.
 
     `jitter` is in [0, 1): up to a tenth of the delay is added, so that five bots that died
-    together do not come back together. `words` say more, if anybody said more.
+    together do not come back together. `words` say more, if anybody said more: why a child that
+    ended well did.
     """
 
     code: int | None

@@ -147,6 +147,7 @@ def test_a_duration_ends_with_0_and_no_order(runs: Runs) -> None:
     assert runs.resting() == 0
     note = runs.exit_note()
     assert (note["code"], note["orders_left"]) == (0, 0)
+    assert note["cause"] == "the duration is over"
 
 
 @pytest.mark.slow

@@ -385,6 +385,44 @@ def test_info_tells_how_earlier_processes_ended(
     assert "\x1b" not in text
 
 
+def test_info_shows_the_grid_that_the_page_tells(cli: Cli, page: int, tmp_path: Path) -> None:
+    """An adjust moved it away from the config, whose own is shown beside it."""
+    grid = {"lower": "130", "upper": "170", "num": 12, "mode": "arithmetic", "type": "neutral"}
+    Page.answer = STATUS | {"grid": {**grid, "cells": 11, "version": 2}}
+    with start_claimed(tmp_path, "a", web_port=page) as _, bot_of(tmp_path, "a") as bot:
+        InstanceRegistry(tmp_path).update("a", bot_pid=bot.pid)
+        document = cli.json("info", "a")
+        text = cli("info", "a")[1]
+        (listed,) = cli.json("list")
+    assert document["grid"] == {**grid, "source": "page"}
+    assert document["configured_grid"] == listed["configured_grid"] == "140 - 160, 20 levels"
+    assert "grid" not in listed
+    rows = [line.split("  ") for line in text.splitlines()]
+    said = {row[1]: row[-1].strip() for row in rows if len(row) > 2}
+    assert said["Grid"] == "130-170 x12 arithmetic neutral"
+    assert said["Grid of the config"] == "140 - 160, 20 levels"
+
+
+def test_info_of_a_damaged_database_knows_no_grid(
+    cli: Cli, registry: InstanceRegistry, tmp_path: Path
+) -> None:
+    """It says what the config says, and that it is the config."""
+    path = tmp_path / "a.db"
+    path.write_bytes(b"no database" * 100)
+    registry.register("a", {"status": "STOPPED", "db_path": str(path), "grid": "140-160 x20"})
+    assert cli.json("info", "a")["grid"] is None
+    assert "Grid of the config  140-160 x20" in cli("info", "a")[1]
+
+
+def test_info_says_why_a_bot_ended(cli: Cli, registry: InstanceRegistry) -> None:
+    """Its reason, on one line."""
+    registry.register("a", {"status": "EXITED", "reason": "two\nlines"})
+    code, text, _ = cli("info", "a")
+    assert code == 0
+    assert ["Reason", "two; lines"] in [line.split(maxsplit=1) for line in text.splitlines()]
+    assert cli.json("info", "a")["reason"] == "two\nlines"
+
+
 def test_info_of_a_poor_record(cli: Cli, registry: InstanceRegistry) -> None:
     """Whatever is missing is not shown."""
     registry.register("a", {})

@@ -167,6 +167,16 @@ CASES = [
 ]
 
 
+def test_a_bot_that_ended_well_says_why() -> None:
+    """EXITED keeps the bot's own words; a stop that was asked for needs none."""
+    event = Exited(0, OrdersLeft.NONE, words="stop_loss: 50 lost")
+    after, _ = decide(standing(RUNNING, reason="slow"), event, NOW, POLICY)
+    assert (after.state, after.reason) == (EXITED, "stop_loss: 50 lost")
+    asked = standing(STOPPING, want_up=False, cause=Cause.STOP)
+    after, _ = decide(asked, replace(event, words="stop"), NOW, POLICY)
+    assert (after.state, after.reason) == (STOPPED, "")
+
+
 def test_the_table_has_every_state_and_every_kind_of_event() -> None:
     """No pair of state and event is left without a row."""
     assert set(COLUMNS) == set(State)

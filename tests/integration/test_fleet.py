@@ -269,3 +269,38 @@ def test_pause_takes_entries_away_and_resume_brings_them_back(fleet: Fleet) -> N
     wait_for("entries gone", lambda: fleet.get("p_01", "/api/status")["open_orders"] <= 1)
     assert fleet.manage("resume", "p_01").returncode == 0
     wait_for("entries back", lambda: fleet.get("p_01", "/api/status")["open_orders"] >= full - 1)
+
+
+def test_info_shows_the_grid_in_force_and_a_stop_loss_its_reason(fleet: Fleet) -> None:
+    """While the bot runs, from its page; after its end, from its ledger; and why it ended."""
+    fleet.write("i_01")
+    fleet.start("i_01")
+    wait_for("orders", lambda: fleet.get("i_01", "/api/status")["open_orders"] > 10)
+    body = {"grid_lower_price": 130, "grid_upper_price": 170, "grid_num": 12}
+    code, answer = fleet.post("i_01", "/api/grid/adjust", body)
+    assert (code, answer["success"]) == (200, True), answer
+
+    def info() -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(
+            fleet.run("instance_cli", "info", "i_01", "--json").stdout
+        )
+        return document
+
+    grid = {"lower": "130", "upper": "170", "num": 12, "mode": "arithmetic", "type": "neutral"}
+    assert info()["grid"] == {**grid, "source": "page"}
+    assert info()["configured_grid"] == "140-160 x20 arithmetic neutral"
+    assert fleet.manage("stop", "i_01").returncode == 0
+    assert info()["grid"] == {**grid, "source": "database"}
+    fleet.write("i_01", stop_loss="0.01")
+    fleet.manage("start", "--config", "i_01")
+    wait_for("the end", lambda: fleet.record("i_01")["state"] == "EXITED")
+    wait_for("its supervisor's end", lambda: not fleet.record("i_01")["is_alive"])
+    status = fleet.manage("status", "i_01")
+    assert status.returncode == 3
+    assert "reason      stop_loss: the total after the exit would be" in status.stdout
+    document = info()
+    assert document["reason"].startswith("stop_loss: ")
+    assert document["last_exit"]["cause"] == document["reason"]
+    assert document["deaths"][0]["reason"] == document["reason"]
+    text = fleet.run("instance_cli", "info", "i_01").stdout
+    assert "code 0: stop_loss: the total" in text
