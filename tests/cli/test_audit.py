@@ -31,6 +31,8 @@ from exchanges.factory import create_exchange
 from strategies.audit import compare, confirm
 from strategies.findings import ExchangeSide, Kind, LedgerSide
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

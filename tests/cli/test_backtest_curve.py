@@ -17,6 +17,8 @@ from core.config_load import load
 from exchanges.candles import Candles
 from exchanges.price_feed import CandleSource, read_funding
 
+pytestmark = pytest.mark.slow
+
 
 def finished(
     root: Path,

@@ -15,6 +15,8 @@ from backtest_world import run_cli, wave, write_candles, write_config
 
 from cli.backtesting.progress import ERASE, Bar, watching
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SWEEP = ("--sweep", "grid_num=3:11:2")
 

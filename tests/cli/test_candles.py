@@ -20,6 +20,8 @@ from cli.instance_cli import main
 from exchanges import backpack_wire, klines
 from exchanges.candle_file import read_candles
 
+pytestmark = pytest.mark.slow
+
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 NOW = START + 400 * 60_000 + 12_345
 STEP = 60_000

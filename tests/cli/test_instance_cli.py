@@ -21,6 +21,8 @@ from cli import instance_cli
 from core.desired import Desired, Wanted
 from core.instance_manager import InstanceRegistry
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = "fk3S9aQ0zz8LwPq"
 

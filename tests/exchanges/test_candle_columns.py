@@ -17,6 +17,8 @@ from exchanges.candle_file import Candle, read_candles
 from exchanges.candles import Candles
 from exchanges.lanes import NARROW, WIDE, Lanes
 
+pytestmark = pytest.mark.slow
+
 HEADER = "timestamp_ms,open,high,low,close,volume"
 in_place = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

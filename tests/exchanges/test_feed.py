@@ -16,6 +16,8 @@ from core.model import FeedGap, Fill, MarketEvent, Order, Quote
 from exchanges import aster_replies, feed
 from exchanges.feed import Channel, StreamFeed
 
+pytestmark = pytest.mark.slow
+
 D = Decimal
 SYMBOL = "SOLUSDT"
 

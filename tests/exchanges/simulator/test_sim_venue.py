@@ -29,6 +29,8 @@ from exchanges.simulator.records import (
 from exchanges.simulator.tape import Tape
 from exchanges.simulator.venue import Venue
 
+pytestmark = pytest.mark.slow
+
 D = Decimal
 SYMBOLS = ("SOL_USDC_PERP", "ETH_USDC_PERP")
 NOW_US = 1_795_700_000_000_000
