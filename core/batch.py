@@ -330,7 +330,8 @@ class Batch:
                 url=url or "-",
             )
             return
-        is_refused = state == "FATAL" and last.get("exit_code") == ExitCode.USAGE
+        # Only of our own bot is it known that 2 means its config.
+        is_refused = spec.is_bot and state == "FATAL" and last.get("exit_code") == ExitCode.USAGE
         is_invalid = is_refused or one.outcome == "invalid"
         self._codes.append(ExitCode.USAGE if is_invalid else ExitCode.FAILED)
         if is_refused and self._forget_refused:  # `resurrect` would only be refused again

@@ -20,7 +20,7 @@ import pytest
 from toy_fleet import TOY, ToyFleet, free_port, is_alive, wait_for
 
 from core import control, daemon_manager, pidfile, stopping
-from core.desired import Desired, Wanted
+from core.desired import Desired
 from core.files import make_private_dir
 from core.identity import read_pid_file
 from core.instance_manager import InstanceRegistry
@@ -294,46 +294,22 @@ def test_status_tells_how_the_last_process_ended(run: Shell, fleet: ToyFleet) ->
     assert (stopped.code, "exit code 3" in stopped.out) == (3, True)
 
 
-def test_a_permanent_failure_is_fatal_and_can_be_stopped(run: Shell, fleet: ToyFleet) -> None:
+@pytest.mark.parametrize("code", ["2", "4"])
+def test_a_permanent_failure_is_fatal_and_can_be_stopped(
+    run: Shell, fleet: ToyFleet, code: str
+) -> None:
     """Exit 1, FATAL, nobody supervises it; stop makes it STOPPED."""
-    write_config(fleet, "toy", "--exit-code", "4")
+    write_config(fleet, "toy", "--exit-code", code)
     answer = run("start", "--config", "toy", "--json")
     assert answer.code == 1
     assert answer.json()["state"] == "FATAL"
-    assert any("toy ends with 4" in line for line in answer.json()["log"])
+    assert any(f"toy ends with {code}" in line for line in answer.json()["log"])
     wait_for(lambda: run("status", "toy", "--json").json()["is_alive"] is False)
     assert run("status", "toy").code == 1
     assert [e["state"] for e in run("list", "--json").json()] == ["FATAL"]
     assert list(Desired(fleet.root).load()) == ["toy"]  # a mended key: `resurrect` brings it up
     assert run("stop", "toy").code == 0
     assert run("status", "toy").code == 3
-
-
-def test_a_config_that_its_bot_refuses_is_exit_2_and_not_wanted(
-    run: Shell, fleet: ToyFleet
-) -> None:
-    """As `validate` says it; `resurrect` does not try it, whether it was wanted before or not."""
-    write_config(fleet, "toy", "--exit-code", "2")
-    Desired(fleet.root).enter(
-        "toy", Wanted(config_path="toy", started_at="2026-11-01T00:00:00+00:00")
-    )
-    for _ in range(2):
-        answer = run("start", "--config", "toy")
-        assert answer.code == 2
-        assert "is not ready (FATAL): exit code 2" in answer.err
-        assert "it is not retried" in answer.err
-        assert Desired(fleet.root).load() == {}
-    assert run("resurrect", "--json").json() == []
-    assert run("list", "--json").json()[0]["reason"].startswith("exit code 2")
-
-
-def test_a_restart_into_a_refusal_stays_wanted(run: Shell, fleet: ToyFleet) -> None:
-    """Exit 2; what ran and should run is not forgotten over a bad change of its config."""
-    write_config(fleet, "toy")
-    assert run("start", "--config", "toy").code == 0
-    write_config(fleet, "toy", "--exit-code", "2")
-    assert run("restart", "toy").code == 2
-    assert list(Desired(fleet.root).load()) == ["toy"]
 
 
 def test_start_all_skips_the_running_and_reports_the_faulty(run: Shell, fleet: ToyFleet) -> None:

@@ -57,7 +57,10 @@ def test_a_refusal_by_the_bots_own_check_is_a_fault(fleet: Fleet) -> None:
     assert all(fault in err for fault in faults)
     assert document["preflight"]["margin_worst_case"] == "155.263"
     started = fleet.manage("start", "--config", "poor_01")
-    assert started.returncode != 0
+    assert started.returncode == 2
+    assert "it is not retried" in started.stderr
+    wanted = fleet.root / "logs" / "desired.json"
+    assert "poor_01" not in wanted.read_text()
     assert faults[0] in started.stderr
     assert not (fleet.root / "database" / "poor_01.db").exists()
     fleet.write("poor_01", feed={"seed": 7, "balance": 50_000}, quantity="1")
