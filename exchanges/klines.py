@@ -99,6 +99,14 @@ class _Klines:
     def _span(self, start_ms: int, end_ms: int, rows: int) -> int:
         return min(end_ms, start_ms + rows * self._step)
 
+    def _goes_on(self, rows: list[Row], latest_ms: int, stop_ms: int) -> int:
+        """Say where the next page begins: behind the last row of one that was cut short.
+
+        A page without any candle is passed whole: there was no trading.
+        """
+        behind = latest_ms + self._step
+        return behind if rows and behind < stop_ms else stop_ms
+
 
 class BackpackKlines(_Klines):
     """Backpack: times in seconds, an empty candle has no prices and is left out."""
@@ -128,9 +136,7 @@ class BackpackKlines(_Klines):
                     _text(fields.raw(name), name) for name in ("open", "high", "low", "close")
                 ]
                 rows.append((str(stamp), *prices, fields.optional_text("volume", "0")))
-        # A page that was cut short goes on behind its last row; an empty one is passed whole.
-        full = latest + self._step
-        return rows, (full if start_ms <= latest and full < stop and rows else stop)
+        return rows, self._goes_on(rows, latest, stop)
 
 
 class AsterKlines(_Klines):
@@ -162,7 +168,7 @@ class AsterKlines(_Klines):
                 continue
             latest = stamp
             rows.append((str(stamp), *(_text(value, "a value") for value in item[1:6])))
-        return rows, stop
+        return rows, self._goes_on(rows, latest, stop)
 
 
 def _text(value: object, name: str) -> str:

@@ -154,8 +154,6 @@ def test_the_minute_of_now_is_left_out(exchange: Exchange, tmp_path: Path) -> No
 
 def test_short_pages_are_no_end(exchange: Exchange, tmp_path: Path) -> None:
     """An exchange that gives fewer rows than asked for has more."""
-    if exchange.name == "aster":
-        pytest.skip("Aster's page size is documented and asked for as such")
     exchange.most = 17
     path = tmp_path / "sol.csv"
     assert exchange.run(tmp_path, "--out", str(path)) == 0
