@@ -10,8 +10,8 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from cli.backtest import fraction, readable, whole_number
 from cli.backtesting import sweep_report, walk_forward
+from cli.backtesting.arguments import fraction, readable, whole_number
 from cli.backtesting.axes import bot_args, combinations, parse_axes
 from cli.backtesting.progress import Bar, watching
 from cli.backtesting.setup import Assumptions
