@@ -291,8 +291,11 @@ def test_info_shows_the_grid_in_force_and_a_stop_loss_its_reason(fleet: Fleet) -
     assert info()["configured_grid"] == "140-160 x20 arithmetic neutral"
     assert fleet.manage("stop", "i_01").returncode == 0
     assert info()["grid"] == {**grid, "source": "database"}
-    fleet.write("i_01", stop_loss="0.01")
-    fleet.manage("start", "--config", "i_01")
+    # An exit so dear that whatever position comes first is a loss, however much was gained before.
+    dear = {"seed": 7, "speed": 600, "taker_fee": "0.1"}
+    fleet.write("i_01", feed=dear, stop_loss="0.01")
+    started = fleet.manage("start", "--config", "i_01")
+    assert started.returncode == 0, started.stderr
     wait_for("the end", lambda: fleet.record("i_01")["state"] == "EXITED")
     wait_for("its supervisor's end", lambda: not fleet.record("i_01")["is_alive"])
     status = fleet.manage("status", "i_01")
