@@ -194,7 +194,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     as_json.add_argument(
         "--json", action="store_true", help=t("print one JSON value, messages beside it")
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        dest="verb",
+        required=True,
+        metavar="VERB",
+        # Else argparse works it out, and loads shutil with three compressors to do so.
+        prog=parser.prog,
+    )
 
     def verb(name: str, text: str, *, has_json: bool = True) -> argparse.ArgumentParser:
         parents = [common, as_json] if has_json else [common]

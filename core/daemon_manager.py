@@ -1,8 +1,8 @@
 """`daemon_manager`: the command line over supervisors (CONTRACT 3).
 
 What lives here: the options and the exit codes. The verbs are in `core.starting`, `core.stopping`,
-`core.looking`, `core.validating` and `core.page_commands`, loaded when they are used. A command
-that ends reports what was done; the work goes on in the supervisors that it forked.
+`core.overview`, `core.looking`, `core.validating` and `core.page_commands`, loaded when they are
+used. A command that ends reports what was done; the work goes on in the supervisors that it forked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VERBS: dict[str, tuple[str, str]] = {
     "reload": ("core.starting", "reload"),
     "resurrect": ("core.starting", "resurrect"),
     "status": ("core.looking", "status"),
-    "list": ("core.looking", "list_instances"),
+    "list": ("core.overview", "list_instances"),
     "logs": ("core.looking", "logs"),
     "install-service": ("core.services", "install_service"),
     "validate": ("core.validating", "validate"),
@@ -77,7 +77,13 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--root", metavar="DIR", help="holds config/, logs/, database/, .env")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(
+        dest="verb",
+        required=True,
+        metavar="VERB",
+        # Else argparse works it out, and loads shutil with three compressors to do so.
+        prog=parser.prog,
+    )
     _add_starting(verbs)
     _add_stopping(verbs)
     _add_looking(verbs)

@@ -1,4 +1,4 @@
-"""The verbs that only look: status, list, logs. They change nothing.
+"""The verbs that only look closely: status, logs. They change nothing.
 
 They read state files and processes, so they answer at once even when a supervisor hangs, and also
 when a config file is broken or gone. Standard library only.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from core.console import Console
 from core.errors import ExitCode
 from core.i18n import t
 from core.instance_manager import InstanceRegistry
-from core.listing import collect, is_shown, local_time, render_table
+from core.listing import collect, local_time
 from core.log_files import follow, tail
 from core.masking import escape_controls
 from core.targets import resolve_targets
@@ -57,25 +56,6 @@ def status(args: argparse.Namespace, root: Path, console: Console) -> int:
     if console.as_json:
         console.emit(shown[0] if len(shown) == 1 else shown)
     return max(codes, key=(int(ExitCode.OK), int(ExitCode.NOT_RUNNING), 1).index, default=0)
-
-
-def list_instances(args: argparse.Namespace, root: Path, console: Console) -> int:
-    """Print the table of instances, the same as `instance_cli list`."""
-    every = collect(root, include_all=True)
-    entries = [entry for entry in every if args.all or is_shown(entry)]
-    if console.as_json:
-        console.emit(entries)
-    elif not entries:
-        console.say("no instance runs")
-    else:
-        encoding = (sys.stdout.encoding or "ascii").lower()
-        plain = not encoding.startswith("utf")
-        coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        console.say("{table}", table=render_table(entries, root, coloured=coloured, plain=plain))
-    for entry in [] if console.as_json else every:
-        if entry["orders_unsettled"] and entry not in entries:
-            console.say("{id}: {hint}", id=entry["instance_id"], hint=entry["hint"])
-    return ExitCode.OK
 
 
 def logs(args: argparse.Namespace, root: Path, console: Console) -> int:
