@@ -192,7 +192,8 @@ class ChildRunner:
         }
         self._terminated = (child.pid, keep_orders)
         try:
-            publish(self.run_dir / "stop.json", json.dumps(note) + "\n")
+            # Not through to the disk: a bot does not outlive a power cut.
+            publish(self.run_dir / "stop.json", json.dumps(note) + "\n", durable=False)
         finally:
             # A full disk must not keep a bot from being stopped.
             process.send(child.pidfd, signal.SIGTERM)
@@ -220,22 +221,32 @@ class ChildRunner:
         return process.kill_until_empty(left, KILL_PATIENCE_S)
 
     def members(self, child: Child) -> list[ProcStat]:
-        """The living members of the child's group, none once its number names somebody else."""
+        """The living members of the child's group: it and what descends from it.
+
+        By the kernel's lists of children, at the price of the family; where those are missing, or
+        orphans do not come to us, by a look through all processes.
+        """
+        if self._reaper(child) is None:
+            return self._members_by_group(child)
+        orphans = children_of(os.getpid())
+        adopted = set(orphans or ()) - self.spare
+        found = family(child.pid, adopted=adopted) if orphans is not None else None
+        return self._members_by_group(child) if found is None else found
+
+    def sample(self, child: Child) -> list[ProcStat]:
+        """As `members`; of an adopted child by the lists too, which miss who left its group."""
+        if self._reaper(child) is not None:
+            return self.members(child)
+        found = family(child.pid)
+        return self._members_by_group(child) if found is None else found
+
+    def _members_by_group(self, child: Child) -> list[ProcStat]:
         leader = process.read_stat(child.pid)
         if leader is not None and leader.start != child.start:
             return []  # the number is reused, which the kernel allows only for an empty group
         return process.group_members(
             child.pid, reaper=self._reaper(child) or child.pid, spare=self.spare
         )
-
-    def sample(self, child: Child) -> list[ProcStat]:
-        """The child and what descends from it, at the price of the family, not of the machine."""
-        orphans: list[int] | None = []
-        if self._reaper(child) is not None:
-            orphans = children_of(os.getpid())
-        adopted = set(orphans or ()) - self.spare
-        found = family(child.pid, adopted=adopted) if orphans is not None else None
-        return self.members(child) if found is None else found
 
     def _reaper(self, child: Child) -> int | None:
         """Who gets the child's orphans: we, unless we adopted it.

@@ -274,12 +274,19 @@ class ControlClient:
 
     def ask(self, op: str, *, watch: bool = False, **fields: Any) -> Message:
         """Send one request and return its answer. Errors: ControlError."""
+        self.send(op, watch=watch, **fields)
+        return self.answer(time.monotonic() + (self._socket.gettimeout() or 5.0))
+
+    def send(self, op: str, *, watch: bool = False, **fields: Any) -> None:
+        """Send one request; `answer` gives what comes of it. Errors: ControlError."""
         request = json.dumps({"op": op, "watch": watch, **fields}).encode() + b"\n"
         try:
             self._socket.sendall(request)
         except OSError as error:
             raise ControlError(f"the supervisor hung up: {error.strerror or error}") from None
-        deadline = time.monotonic() + (self._socket.gettimeout() or 5.0)
+
+    def answer(self, deadline: float) -> Message:
+        """Read the answer to what was sent, until a monotonic time. Errors: ControlError."""
         while (message := self.read(deadline)) is not None:
             if "ok" in message:  # state lines of an earlier watch may come first
                 return message

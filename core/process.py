@@ -267,11 +267,12 @@ def wait_reaped(identity: ProcessId, timeout_s: float = 2.0) -> None:
     Its parent (init, for a supervisor) reaps it within milliseconds; nothing announces that, so
     this looks at short intervals and gives up quietly: a zombie runs nothing and holds nothing.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline, pause = time.monotonic() + timeout_s, 0.001
     while (stat := read_stat(identity.pid)) is not None and stat.start == identity.start:
         if time.monotonic() > deadline:
             return
-        time.sleep(0.002)
+        time.sleep(pause)
+        pause = min(0.02, pause * 1.5)
 
 
 # Reaping ----------------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from typing import Any
 
 from core import pidfile, process
 from core.console import Console
-from core.control import ControlError, Message, connect
+from core.control import ControlClient, ControlError, Message, connect
 from core.desired import Desired
 from core.errors import ExitCode, GridfleetError, StoreError
 from core.i18n import t
-from core.identity import ProcessId, identify
+from core.identity import LockTable, ProcessId, identify
 from core.instance_manager import InstanceRegistry
 from core.launch import Launch, Launched, launch, wait_all
 from core.spec import ChildSpec, HealthSettings
@@ -31,6 +31,7 @@ from core.supervision_types import FINISH_FLOOR_S, Stop
 from core.targets import Target, resolve_targets
 
 _UNPROVEN = "stopped, but its orders are not proven gone: look at the exchange, or stop {id} again"
+_ANSWER_S = 5.0
 _KILL_S = 5.0
 _NOBODY: dict[str, Any] = {"pid": None, "bot_pid": None}
 _MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
@@ -49,8 +50,9 @@ def stop(args: argparse.Namespace, root: Path, console: Console) -> int:
         keep_wanted=args.keep_wanted,
     )
     work.forget(targets)
+    locks = LockTable()
     for target in targets:
-        work.begin(target)
+        work.begin(target, locks)
     return work.finish()
 
 
@@ -72,6 +74,7 @@ class _Stopping:
         self._keep_orders = keep_orders
         self._keep_wanted = keep_wanted
         self._registry = InstanceRegistry(root)
+        self._told: list[tuple[Target, ControlClient]] = []
         self._waiting: list[Launched] = []
         self._targets: list[Target] = []
         self._pidfds: dict[str, int] = {}
@@ -92,13 +95,13 @@ class _Stopping:
         except (StoreError, OSError) as error:
             self._console.complain("warning: {text}", text=str(error))
 
-    def begin(self, target: Target) -> None:
-        """Tell whoever must know; no waiting yet."""
+    def begin(self, target: Target, locks: LockTable) -> None:
+        """Tell whoever must know; no waiting yet, not even for an answer."""
         if not target.is_known:
             self._fail(target, "unknown instance; see: daemon_manager list --all")
             return
         self._targets.append(target)
-        alive = self._registry.liveness(target.instance_id, target.record)
+        alive = self._registry.liveness(target.instance_id, target.record, locks)
         if alive.pid is not None:
             self._tell(target, alive.pid)
         elif alive.bot_pid is not None or self._may_rest(target):
@@ -106,6 +109,7 @@ class _Stopping:
 
     def finish(self) -> int:
         """Wait for all, report each, and return the exit code."""
+        self._hear_answers()
         wait_all(self._waiting, self._note_late)
         self._waiting = []
         for target in self._silent:
@@ -113,8 +117,9 @@ class _Stopping:
         wait_all(self._waiting, self._note_late)
         self._wait_ends()
         self._records = self._registry.load()
+        locks = LockTable()
         for target in self._targets:
-            self._report(target)
+            self._report(target, locks)
         if self._console.as_json:
             one = len(self._results) == 1
             self._console.emit(self._results[0] if one else self._results)
@@ -127,29 +132,45 @@ class _Stopping:
             return  # it ended just now
         self._supervisors[target.instance_id] = me
         self._pidfds[target.instance_id] = pidfd
-        spec = target.spec()
-        deadline = time.monotonic() + patience_s(spec)
         try:
             client = connect(target.folder, pid)
-            client.ask(
+            client.send(
                 "stop",
                 watch=True,
                 close_positions=self._close_positions,
                 keep_orders=self._keep_orders,
             )
         except ControlError:
-            # The signal does the same, without the options; one that was stopped must go on first.
-            if process.holds_lock(pid, target.folder / pidfile.SUPERVISOR_LOCK):
-                process.send(pidfd, signal.SIGTERM)
-                process.send(pidfd, signal.SIGCONT)
-                self._silent.append(target)
+            self._signal(target)
             return
-        fd, buffer = client.detach()
-        assert spec is not None  # a supervisor that answers has accepted one
-        one = Launched(spec=spec, fd=fd, deadline=deadline, to_stop=True)
-        if buffer:
-            one.feed(buffer)
-        self._waiting.append(one)
+        self._told.append((target, client))
+
+    def _hear_answers(self) -> None:
+        """Take the answers of all who were told; who gives none is told by a signal."""
+        deadline = time.monotonic() + _ANSWER_S
+        for target, client in self._told:
+            spec = target.spec()
+            try:
+                client.answer(deadline)
+            except ControlError:
+                self._signal(target)
+                continue
+            fd, buffer = client.detach()
+            assert spec is not None  # a supervisor that answers has accepted one
+            due = time.monotonic() + patience_s(spec)
+            one = Launched(spec=spec, fd=fd, deadline=due, to_stop=True)
+            if buffer:
+                one.feed(buffer)
+            self._waiting.append(one)
+
+    def _signal(self, target: Target) -> None:
+        """Stop it without the options; one that was stopped itself must go on first."""
+        pidfd = self._pidfds[target.instance_id]
+        pid = self._supervisors[target.instance_id].pid
+        if process.holds_lock(pid, target.folder / pidfile.SUPERVISOR_LOCK):
+            process.send(pidfd, signal.SIGTERM)
+            process.send(pidfd, signal.SIGCONT)
+            self._silent.append(target)
 
     def _fork(self, target: Target) -> None:
         spec = target.spec()
@@ -210,7 +231,7 @@ class _Stopping:
         for instance_id in self._pidfds.keys() - self._staying:
             process.wait_reaped(self._supervisors[instance_id])
 
-    def _report(self, target: Target) -> None:
+    def _report(self, target: Target, locks: LockTable) -> None:
         instance_id = target.instance_id
         if any(result["instance_id"] == instance_id for result in self._results):
             return  # its failure is told
@@ -222,7 +243,7 @@ class _Stopping:
             )
             return
         record = self._records.get(instance_id, {})
-        alive = self._registry.liveness(instance_id, record)
+        alive = self._registry.liveness(instance_id, record, locks)
         if alive.is_any_alive:
             words = "still alive: supervisor {pid}, bot {bot}"
             self._fail(target, words, pid=alive.pid, bot=alive.bot_pid)
