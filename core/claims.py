@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
@@ -52,30 +51,60 @@ def own_faults(spec: ChildSpec, mine: Record, live_pid: int | None, own: int) ->
     return [message]
 
 
-def find_clashes(spec: ChildSpec, record: Record) -> list[str]:
+class Places:
+    """Paths told apart by real path and by inode: neither `..` nor any link hides a clash.
+
+    What was looked at once is kept, so make one for each look at the registry: among fifty
+    instances each path is compared with all others.
+    """
+
+    def __init__(self) -> None:
+        self._folders: dict[str, str] = {}
+        self._real: dict[str, str] = {}
+        self._inodes: dict[str, tuple[int, int] | None] = {}
+
+    def are_same(self, one: str, other: object) -> bool:
+        """Tell whether two paths are one place; an empty one is none."""
+        if not one or not isinstance(other, str) or not other:
+            return False
+        if self._real_path(one) == self._real_path(other):
+            return True
+        inode = self._inode(one)
+        return inode is not None and inode == self._inode(other)
+
+    def _real_path(self, path: str) -> str:
+        if path not in self._real:
+            folder, name = os.path.split(path)
+            if folder not in self._folders:
+                self._folders[folder] = os.path.realpath(folder)
+            joined = os.path.join(self._folders[folder], name)  # noqa: PTH118 - bare and quick
+            is_plain = name not in ("", ".", "..") and not os.path.islink(joined)  # noqa: PTH114 - bare and quick
+            self._real[path] = joined if is_plain else os.path.realpath(path)
+        return self._real[path]
+
+    def _inode(self, path: str) -> tuple[int, int] | None:
+        if path not in self._inodes:
+            try:
+                info = os.stat(path)  # noqa: PTH116 - bare and quick
+            except OSError:
+                self._inodes[path] = None
+            else:
+                self._inodes[path] = (info.st_dev, info.st_ino)
+        return self._inodes[path]
+
+
+def find_clashes(spec: ChildSpec, record: Record, places: Places) -> list[str]:
     """Name what the spec wants and the record has, as `JSON path: value`."""
     found = []
     if spec.web_port is not None and spec.web_port == record.get("web_port"):
         found.append(f"daemon_config.web_port: {spec.web_port}")
-    if _same_file(spec.db_path, record.get("db_path")):
+    if places.are_same(spec.db_path, record.get("db_path")):
         found.append(f"daemon_config.db_path: {spec.db_path}")
-    if _same_file(spec.logs.log_dir, record.get("log_dir")):
+    if places.are_same(spec.logs.log_dir, record.get("log_dir")):
         found.append(f"daemon_config.log_dir: {spec.logs.log_dir}")
     if spec.account and spec.account == record.get("account"):
         found.append(f"exchange_config.api_key: this key's {spec.symbol} on {spec.exchange}")
     return found
-
-
-def _same_file(one: str, other: object) -> bool:
-    """Compare by real path and by inode: neither `..` nor any link hides a clash."""
-    if not one or not isinstance(other, str) or not other:
-        return False
-    if os.path.realpath(one) == os.path.realpath(other):
-        return True
-    try:
-        return Path(one).samefile(other)
-    except OSError:
-        return False
 
 
 def choose_port(

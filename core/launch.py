@@ -8,6 +8,7 @@ learns of a death by the pipe's end. All are forked before any is waited for. St
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -15,20 +16,26 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from core.control import Message
-from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError
+from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError, StoreError
+from core.instance_manager import InstanceRegistry
+from core.masking import json_line, mask_text
+from core.paths import shown
+from core.registry_file import Record
 from core.spawning import close_inherited_on_exec
 from core.spec import ChildSpec
 from core.supervision_types import Event, State
-from core.supervisor import Supervisor
+from core.supervisor import Claimed, Supervisor
 
 _FAILED = frozenset({State.BACKOFF, State.FINISHING, State.FATAL, State.STOPPING})
 _READY = frozenset({State.RUNNING, State.EXITED, State.STOPPED})
+_LOCKED_S = 5.0  # for all to take their locks; each then claims for itself, the lock being free
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,11 +64,16 @@ class Launched:
         for line in lines:
             self._judge(json.loads(line))
 
+    def refuse(self, kind: str, error: str, **more: Any) -> None:
+        """Note that it never came to supervising."""
+        self.outcome = kind
+        self.error = error
+        self.last = {**self.last, "event": "refused", "kind": kind, "error": error, **more}
+
     def _judge(self, message: Message) -> None:
         if message.get("event") == "refused":
-            self.outcome = str(message.get("kind", "failed"))
-            self.error = str(message.get("error", ""))
-            self.last = {**self.last, **message}
+            more = {"pid": message["pid"]} if "pid" in message else {}
+            self.refuse(str(message.get("kind", "failed")), str(message.get("error", "")), **more)
             return
         if "state" not in message:
             return
@@ -104,9 +116,60 @@ def launch(*launches: Launch) -> list[Launched]:
     """Fork supervisors into the background: own sessions, no terminal, streams of their own.
 
     All are forked from one process that has everything loaded, so that they share its pages; it
-    is nobody's child any more when they begin, and neither are they.
+    is nobody's child any more when they begin, and neither are they. What they claim is claimed
+    here, for all at once: the registry's lock is held until each has the lock by which it lives.
     """
-    pipes = [os.pipe2(os.O_CLOEXEC) for _ in launches]
+    _warm_up()
+    roots = {one.spec.root for one in launches}
+    # Opened before the lock, so closed before it at our death, and by each of the forked: while
+    # somebody can hear a word, the lock is held.
+    ear, mouth = os.pipe2(os.O_CLOEXEC)
+    try:
+        if len(roots) != 1:
+            return _fork_all(launches, [None] * len(launches), ear, mouth)
+        registry = InstanceRegistry(Path(roots.pop()))
+        try:
+            with registry.locked():
+                return _fork_all(launches, _claim_all(registry, launches), ear, mouth)
+        except StoreError:  # somebody holds the lock; each of them waits for it, and says so
+            return _fork_all(launches, [None] * len(launches), ear, mouth)
+    finally:
+        for fd in (ear, mouth):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+_Claim: TypeAlias = tuple[int, Record] | ConfigError | None
+
+
+def _claim_all(registry: InstanceRegistry, launches: Sequence[Launch]) -> list[_Claim]:
+    """Claim for all that are to start; None where the supervisor has to do it itself."""
+    starting = [one for one in launches if not one.to_stop]
+    wanted = [(one.spec, {"started_at": one.started_at, "config_fault": None}) for one in starting]
+    try:
+        claims = registry.claim_all(wanted) if wanted else []
+    except (GridfleetError, OSError):
+        return [None] * len(launches)  # each of them meets the same, and says so
+    by_id = dict(zip((one.spec.instance_id for one in starting), claims, strict=True))
+    return [None if one.to_stop else by_id[one.spec.instance_id] for one in launches]
+
+
+def _fork_all(
+    launches: Sequence[Launch], claims: Sequence[_Claim], ear: int, mouth: int
+) -> list[Launched]:
+    """Fork one for each that may start, and wait until those that were claimed have their locks."""
+    now = time.monotonic()
+    launched = [
+        Launched(spec=one.spec, fd=-1, deadline=now + one.wait_s, to_stop=one.to_stop)
+        for one in launches
+    ]
+    forked: list[tuple[Launch, tuple[int, Record] | None, int]] = []
+    for one, claim, told in zip(launches, claims, launched, strict=True):
+        if isinstance(claim, ConfigError):
+            told.refuse("invalid", str(claim))
+            continue
+        told.fd, writer = os.pipe2(os.O_CLOEXEC)
+        forked.append((one, claim, writer))
     gc.freeze()  # what is loaded is never looked at again: the pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
@@ -114,27 +177,62 @@ def launch(*launches: Launch) -> list[Launched]:
     if middle == 0:
         try:
             os.setsid()
-            for one, (_, writer) in zip(launches, pipes, strict=True):
+            for one, claim, writer in forked:
                 if os.fork() == 0:
-                    _become(one, writer)
+                    _become(one, writer, claim, ear, mouth)
         finally:
             os._exit(0)
-    for _, writer in pipes:
+    os.close(mouth)
+    for _, _, writer in forked:
         os.close(writer)
     os.waitpid(middle, 0)
-    now = time.monotonic()
-    return [
-        Launched(spec=one.spec, fd=reader, deadline=now + one.wait_s, to_stop=one.to_stop)
-        for one, (reader, _) in zip(launches, pipes, strict=True)
-    ]
+    _hear(ear, sum(claim is not None for _, claim, _ in forked))
+    os.close(ear)
+    return launched
 
 
-def _become(one: Launch, writer: int) -> None:
+def _hear(ear: int, count: int) -> None:
+    """Wait for that many words, for the end of all who might say one, or for the time-out."""
+    deadline = time.monotonic() + _LOCKED_S
+    poller = select.poll()
+    poller.register(ear, select.POLLIN)
+    while count > 0 and (left := deadline - time.monotonic()) > 0:
+        if poller.poll(left * 1000):
+            heard = os.read(ear, 4096)
+            if not heard:
+                return
+            count -= len(heard)
+
+
+def _warm_up() -> None:
+    """Do once, here, what each of the forked would do for itself: then they share the pages.
+
+    Patterns are compiled, libraries opened and the time zone read at their first use.
+    """
+    import core.claims
+    import core.config_watch  # noqa: F401 - imported for those who come after
+
+    json_line({"warm": "://x@", "at": date.today().isoformat()})  # noqa: DTZ011 - any day will do
+    mask_text("key=0 token: 0 ://x@")
+    time.strftime("%Y-%m-%d", time.localtime())
+    ctypes.CDLL(None)
+    shown("-", 1)
+
+
+def _become(
+    one: Launch, writer: int, claim: tuple[int, Record] | None, ear: int, mouth: int
+) -> None:
     """Be one of the supervisors; never returns."""
     code = int(ExitCode.CRASH)
     try:
         os.setsid()
-        _detach(writer, Path(one.spec.root))
+        os.close(ear)  # before the lock's, see `launch`
+        _detach((writer, mouth), Path(one.spec.root))
+        claimed = None
+        if claim is not None:
+            claimed = Claimed(port=claim[0], before=claim[1], hold=lambda: _say(mouth))
+        else:
+            os.close(mouth)
         code = supervise(
             one.spec,
             started_at=one.started_at,
@@ -142,9 +240,20 @@ def _become(one: Launch, writer: int) -> None:
             to_stop=one.to_stop,
             keep_desired=one.keep_desired,
             report_fd=writer,
+            claimed=claimed,
         )
     finally:
         os._exit(code)
+
+
+def _say(mouth: int) -> bool:
+    """Say a word to the command that forked us; False when it is not there to hear it."""
+    try:
+        return os.write(mouth, b".") == 1
+    except OSError:
+        return False
+    finally:
+        os.close(mouth)
 
 
 def supervise(
@@ -155,6 +264,7 @@ def supervise(
     to_stop: bool,
     keep_desired: bool,
     report_fd: int | None = None,
+    claimed: Claimed | None = None,
     observe: Callable[[Message], None] | None = None,
 ) -> int:
     """Be the supervisor; returns the exit code. A refusal is told over `report_fd` or raised."""
@@ -167,7 +277,7 @@ def supervise(
         observe=observe,
     )
     try:
-        supervisor.open(report_fd, to_stop=to_stop)
+        supervisor.open(report_fd, to_stop=to_stop, claimed=claimed)
     except (GridfleetError, OSError) as error:
         if report_fd is None:
             raise
@@ -187,7 +297,10 @@ def supervise(
 
 def wait_all(launched: list[Launched], on_done: Callable[[Launched], None]) -> None:
     """Wait until each has an outcome, or its time is over; tell of each as it is decided."""
-    waiting = {one.fd: one for one in launched}
+    for one in launched:
+        if one.fd < 0:
+            on_done(one)  # it was refused before it was forked
+    waiting = {one.fd: one for one in launched if one.fd >= 0}
     poller = select.poll()
     for fd in waiting:
         poller.register(fd, select.POLLIN)
@@ -211,14 +324,13 @@ def wait_all(launched: list[Launched], on_done: Callable[[Launched], None]) -> N
             done(one)
 
 
-def _detach(keep: int, root: Path) -> None:
+def _detach(keep: tuple[int, ...], root: Path) -> None:
     """Leave everything of the command behind: descriptors, terminal, folder, signal handling."""
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - numbers, not paths
-        fd = int(name)
-        if fd > 2 and fd != keep:
+    for fd in sorted(map(int, os.listdir("/proc/self/fd"))):  # noqa: PTH208 - numbers, not paths
+        if fd > 2 and fd not in keep:
             with contextlib.suppress(OSError):
                 os.close(fd)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):

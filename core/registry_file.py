@@ -10,6 +10,7 @@ Rules it keeps:
   read of it, the copies, and the PID files of what runs; nothing is ever overwritten with `{}`.
   A registry that is missing, or lacks a record that has a copy, is completed from the same sources.
   A record that was removed takes its copy with it, so nothing removed comes back.
+- Writers that come at the same time share a write (`core.registry_changes`).
 
 Standard library only: a supervisor loads this.
 """
@@ -18,16 +19,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from core.errors import ConfigError, StoreError
-from core.files import make_private_dir, open_private, publish, remove_leftovers, sync_dir
+from core.files import (
+    make_private_dir,
+    open_private,
+    publish,
+    remove_leftovers,
+    sync_dir,
+    sync_file,
+)
 from core.identity import read_pid_file, take_lock
 from core.paths import is_safe_name, read_limited
 
@@ -53,9 +62,10 @@ class RegistryFile:
         self._depth = 0
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, on_busy: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the registry's lock; may be nested within a thread.
 
+        `on_busy` is called, once, before a wait for somebody else who has it.
         Errors: StoreError after `LOCK_PATIENCE_S`; ConfigError when a link stands at its name.
         """
         with self._thread_lock:
@@ -67,11 +77,13 @@ class RegistryFile:
             self._depth += 1
             try:
                 if descriptor is not None:
-                    self._wait_for_lock(descriptor)
+                    self._wait_for_lock(descriptor, on_busy)
                 yield
             finally:
                 self._depth -= 1
                 if descriptor is not None:
+                    # Said, not left to the close: a process that was forked meanwhile has a copy.
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
                     os.close(descriptor)
 
     def load(self) -> Records:
@@ -112,13 +124,7 @@ class RegistryFile:
     def sync_copy(self, instance_id: str) -> None:
         """Wait until the copy is on the disk; without the lock, for which others wait."""
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            fd = os.open(
-                self.logs / instance_id / "record.json", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sync_file(self.logs / instance_id / "record.json")
             sync_dir(self.logs / instance_id)
 
     def drop_copy(self, instance_id: str) -> None:
@@ -133,7 +139,11 @@ class RegistryFile:
         except OSError as error:
             raise _planted(self.lock_path, error) from None
 
-    def _wait_for_lock(self, descriptor: int) -> None:
+    def _wait_for_lock(self, descriptor: int, on_busy: Callable[[], None] | None) -> None:
+        if on_busy is not None:
+            if take_lock(descriptor, 0.0):
+                return
+            on_busy()
         if not take_lock(descriptor, LOCK_PATIENCE_S):
             raise StoreError(
                 f"{self.lock_path}: another process has held it for {LOCK_PATIENCE_S:g} s;"

@@ -15,16 +15,17 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import random
 import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core import pidfile, process
-from core.accepted import save_accepted
+from core.accepted import save_accepted, sync_accepted
 from core.chores import Chores
 from core.control import ControlServer, Message, Peer
 from core.desired import Wanted
@@ -36,6 +37,7 @@ from core.keeper import Keeper, may_have_left_orders
 from core.loop import Loop
 from core.masking import mask_text
 from core.paths import run_dir
+from core.registry_file import Record
 from core.reloading import Reloader, Validator
 from core.request import read_request
 from core.spec import ChildSpec
@@ -54,6 +56,21 @@ from core.supervision_types import (
     SupervisorState,
 )
 from core.teller import Teller, describe
+
+_SYNC_S = 0.5  # after its start, to twice of it: fifty do not ask for the disk at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What the command that forks a supervisor has claimed for it under the registry's lock.
+
+    `before` is the record as it was. `hold()` says that the supervisor has its own lock now; False:
+    the command is gone, and with it the claim, so the supervisor makes its own.
+    """
+
+    port: int
+    before: Record
+    hold: Callable[[], bool]
 
 
 class Supervisor:
@@ -99,16 +116,24 @@ class Supervisor:
         self._lock: int | None = None
         self._cleaned_at = -math.inf
         self._detached = False
-        self._restarts_before = 0
+        self._before: Record = {}
+        self._sync_at = math.inf
         self.web_port = spec.web_port or 0
 
     # Life -----------------------------------------------------------------------------------------
 
-    def open(self, report_fd: int | None = None, *, to_stop: bool = False) -> None:
+    def open(
+        self,
+        report_fd: int | None = None,
+        *,
+        to_stop: bool = False,
+        claimed: Claimed | None = None,
+    ) -> None:
         """Take the lock, the claims and the files. Errors: AlreadyRunning, ConfigError, OSError.
 
         `report_fd` is a pipe that hears every change of state, as a control client would.
         `to_stop`: it only ends what another supervisor left, so it claims and accepts nothing.
+        `claimed`: what the command that forked us has claimed for us.
         """
         make_private_dir(self.run_dir)
         self._lock = pidfile.acquire(self.run_dir / pidfile.SUPERVISOR_LOCK)
@@ -118,20 +143,25 @@ class Supervisor:
         me = identify(os.getpid())
         if me is not None:
             pidfile.note_holder(self._lock, me)
-        before = self.registry.get(self.spec.instance_id) or {}
+        if claimed is not None and claimed.hold():
+            self.web_port, self._before = claimed.port, claimed.before
+        else:
+            self._before = self.registry.get(self.spec.instance_id) or {}
+            self.web_port = int(self._before.get("web_port") or 0)
+            if not to_stop:
+                self.web_port = self.registry.claim(
+                    self.spec, started_at=self.started_at, config_fault=None
+                )
         if to_stop:
-            self.web_port = int(before.get("web_port") or 0)
             self.registry.update(self.spec.instance_id, pid=os.getpid())
             self._use(self.spec)
         else:
-            self.web_port = self.registry.claim(
-                self.spec, started_at=self.started_at, config_fault=None
-            )
-            self._accept_spec(self.spec)
+            save_accepted(self.run_dir, self.spec, durable=False)
+            self._sync_at = time.monotonic() + _SYNC_S * (1 + random.random())
+            self._use(self.spec)
             self._reloader.open()
             if self._keep_desired:
                 self._want()
-        self._restarts_before = int(before.get("restarts") or 0)
         pidfile.write_pid(self.run_dir / pidfile.DAEMON_PID, os.getpid())
         self._control.open()
         if report_fd is not None:
@@ -155,14 +185,14 @@ class Supervisor:
         """
         try:
             if self._keeper.find():
-                self._state = replace(self._state, total_restarts=self._restarts_before)
+                restarts = int(self._before.get("restarts") or 0)
+                self._state = replace(self._state, total_restarts=restarts)
                 self._feed(Adopt())
             else:
                 self._keeper.note_unwatched()
                 self._keeper.end_leftovers()
-                record = self.registry.get(self.spec.instance_id) or {}
                 # Only our bot's orders can be finished; another program's are its own affair.
-                unsettled = self.spec.is_bot and may_have_left_orders(self.run_dir, record)
+                unsettled = self.spec.is_bot and may_have_left_orders(self.run_dir, self._before)
                 self._state = replace(self._state, unsettled=unsettled)
             self._feed(first or Start())
             while not self._is_done():
@@ -211,6 +241,7 @@ class Supervisor:
             self._keeper.next_due(),
             self._reloader.next_due(),
             self._chores.next_due(),
+            self._sync_at,
         )
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -225,6 +256,9 @@ class Supervisor:
         if now >= self._clean_at:
             self._cleaned_at = now
             self._clean()
+        if now >= self._sync_at:
+            self._sync_at = math.inf
+            self._sync()
 
     @property
     def _clean_at(self) -> float:
@@ -288,6 +322,18 @@ class Supervisor:
             self._teller.drop_desired(self.root)
         # At the end one write tells both; a start that comes in this very moment writes it again.
         self._teller.changed(told, pid=None if self._is_done() else os.getpid())
+
+    def _sync(self) -> None:
+        """Let what was accepted and claimed outlive a power cut.
+
+        Not before the start of the bot: until it is done, the user's own file and `desired.json`,
+        which the command has written through, are enough to start it again.
+        """
+        try:
+            sync_accepted(self.run_dir)
+            self.registry.sync(self.spec.instance_id)
+        except OSError as error:
+            self._log.event("not_synced", "error", error=str(error))
 
     def _clean(self) -> None:
         """Old logs go, or are compressed."""

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.claims import find_clashes
+from core.claims import Places, find_clashes
 from core.config_files import DEFAULT_CONFIG
 from core.config_manager import load_specs_in_child
 from core.console import Console
@@ -85,12 +85,13 @@ def claim_faults(registry: InstanceRegistry, spec: ChildSpec) -> list[str]:
     except ConfigError as error:
         return list(error.faults)
     faults = []
+    places = Places()
     for name, record in sorted(records.items()):
         if name == spec.instance_id:
             continue
-        if registry.liveness(name, record).is_any_alive:
+        clashes = find_clashes(spec, record, places)
+        if clashes and registry.liveness(name, record).is_any_alive:
             faults += [
-                f"{spec.config_path}: {clash} is held by instance {name}"
-                for clash in find_clashes(spec, record)
+                f"{spec.config_path}: {clash} is held by instance {name}" for clash in clashes
             ]
     return faults

@@ -525,7 +525,11 @@ def test_logs_follow_what_comes(run: Shell, fleet: ToyFleet) -> None:
     run("start", "--config", "toy")
     command = [sys.executable, str(SCRIPT), "--root", str(fleet.root), "logs", "toy", "-f"]
     with subprocess.Popen(
-        [*command, "--stream", "daemon", "-n", "1"], stdout=subprocess.PIPE, text=True
+        [*command, "--stream", "daemon", "-n", "1"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests that run in a shell's background have SIGINT ignored, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as follower:
         assert follower.stdout is not None
         follower.stdout.readline()
