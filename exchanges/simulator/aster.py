@@ -145,6 +145,7 @@ class Aster:
                 "serverTime": now_ms,
                 "rateLimits": [],
                 "exchangeFilters": [],
+                "assets": [],
                 "symbols": [],
             },
             "account": {"canTrade": True, "updateTime": now_ms, "balances": []},

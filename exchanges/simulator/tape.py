@@ -55,7 +55,11 @@ class Tape:
         self.trades.append(trade)
 
     def candles(self, interval: str, start_ms: int, end_ms: int, limit: int) -> list[Candle]:
-        """Candles that begin from `start_ms` to `end_ms`, oldest first, the first `limit`."""
+        """Candles that begin from `start_ms` to `end_ms`, oldest first, the first `limit`.
+
+        `end_ms` is not after now. Minutes in which nothing happened are there, and flat.
+        """
+        self._minute_now(end_ms)
         found: list[Candle] = []
         start = self._past.first_start(interval, max(start_ms, self._past.listed_ms))
         while start <= end_ms and len(found) < limit:

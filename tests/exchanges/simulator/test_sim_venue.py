@@ -361,3 +361,11 @@ def test_quiet_minutes_are_flat_and_present() -> None:
     assert [candle.bar.close for candle in candles] == [150, 150, 150, 150, 160]
     assert candles[-1].bar.high == 160
     assert tape.day(later).high == 160
+
+
+def test_a_minute_that_nothing_touched_has_its_candle() -> None:
+    """The candle of this minute was missing until the price moved: `limit=3` got two rows."""
+    tape = Tape(make_past(), NOW_US // 1000)
+    later = NOW_US // 1000 + 3 * 60_000
+    candles = tape.candles("1m", later - 3 * 60_000, later, 10)
+    assert [candle.bar.close for candle in candles] == [150, 150, 150]
