@@ -7,6 +7,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl
 
+from exchanges.simulator import backpack_unserved as unserved
 from exchanges.simulator.backpack_account import AccountRoutes
 from exchanges.simulator.backpack_auth import BackpackError, Pairs, Verifier
 from exchanges.simulator.backpack_call import (
@@ -50,6 +51,7 @@ class Backpack:
             **MarketRoutes(venue, books).routes(),
             **AccountRoutes(venue, numbers).routes(),
             **TradingRoutes(venue).routes(),
+            **unserved.routes(),
         }
         self._paths = {path for _method, path in self.routes}
 
@@ -103,7 +105,7 @@ class Backpack:
             self._verifier.check(
                 request.headers, route.instruction, parts, self._venue.now_us // 1000
             )
-        answer = route.answer(Call(dict(pairs), body))
+        answer = route.answer(Call(dict(pairs), body, pairs))
         if isinstance(answer, Raw):
             return Reply(200, answer.encode(), "text/plain; charset=utf-8")
         if isinstance(answer, Page):

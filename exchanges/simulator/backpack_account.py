@@ -8,11 +8,31 @@ from typing import Any
 
 from exchanges.simulator import backpack_views as views
 from exchanges.simulator.backpack_auth import bad_request
-from exchanges.simulator.backpack_call import Call, Route, Routes, is_perp, object_of, page, whole
+from exchanges.simulator.backpack_call import (
+    Call,
+    Route,
+    Routes,
+    choice,
+    is_perp,
+    object_of,
+    page,
+    whole,
+)
 from exchanges.simulator.backpack_orders import SIDES, figure, order_id, refusal, symbol_of
 from exchanges.simulator.records import LIQUIDATION, Refused, Why
 from exchanges.simulator.text import plain
 from exchanges.simulator.venue import MAX_LEVERAGE, Venue
+
+FILL_TYPES = (
+    "User",
+    "BookLiquidation",
+    "Adl",
+    "Backstop",
+    "Liquidation",
+    "AllLiquidation",
+    "CollateralConversion",
+    "CollateralConversionAndSpotLiquidation",
+)
 
 
 class AccountRoutes:
@@ -27,10 +47,6 @@ class AccountRoutes:
 
     def routes(self) -> Routes:
         venue = self._venue
-
-        def empty(_call: Call) -> list[Any]:
-            return []
-
         signed: dict[tuple[str, str], tuple[str, Callable[[Call], Any]]] = {
             ("GET", "/api/v1/account"): (
                 "accountQuery",
@@ -57,7 +73,6 @@ class AccountRoutes:
                 lambda _: views.collateral(venue),
             ),
             ("GET", "/api/v1/position"): ("positionQuery", self._positions),
-            ("GET", "/api/v1/borrowLend/positions"): ("borrowLendPositionQuery", empty),
             ("GET", "/wapi/v1/history/fills"): ("fillHistoryQueryAll", self._fills),
             ("GET", "/wapi/v1/history/orders"): ("orderHistoryQueryAll", self._order_history),
             ("GET", "/wapi/v1/history/funding"): ("fundingHistoryQueryAll", self._funding),
@@ -66,18 +81,6 @@ class AccountRoutes:
                 self._position_history,
             ),
         }
-        for path, instruction in (
-            ("/wapi/v1/history/settlement", "settlementHistoryQueryAll"),
-            ("/wapi/v1/history/borrowLend", "borrowHistoryQueryAll"),
-            ("/wapi/v1/history/borrowLend/positions", "borrowPositionHistoryQueryAll"),
-            ("/wapi/v1/history/interest", "interestHistoryQueryAll"),
-            ("/wapi/v1/history/dust", "dustHistoryQueryAll"),
-            ("/wapi/v1/history/pnl", "pnlHistoryQueryAll"),
-            ("/wapi/v1/history/strategies", "strategyHistoryQueryAll"),
-            ("/wapi/v1/capital/deposits", "depositQueryAll"),
-            ("/wapi/v1/capital/withdrawals", "withdrawalQueryAll"),
-        ):
-            signed["GET", path] = (instruction, lambda call: page(call, []))
         return {key: Route(*value) for key, value in signed.items()}
 
     def _leverage(self) -> Decimal:
@@ -122,6 +125,8 @@ class AccountRoutes:
         wanted = call.query.get("symbol")
         if wanted:
             symbol_of(call.query, self._venue.listings)
+        if not is_perp(call):
+            return []
         return [
             views.position(market, self._numbers[symbol])
             for symbol, market in self._venue.markets.items()
@@ -129,19 +134,20 @@ class AccountRoutes:
         ]
 
     def _position_history(self, call: Call) -> Any:
+        is_ours = is_perp(call)
         rows = [
             views.position_history(market, self._numbers[symbol])
             for symbol, market in self._venue.markets.items()
-            if market.account.fees and call.query.get("symbol") in (None, "", symbol)
+            if is_ours and market.account.fees and call.query.get("symbol") in (None, "", symbol)
         ]
-        state = call.query.get("state")
-        return page(call, [row for row in rows if state in (None, "", row["state"])])
+        state = choice(call, "state", "PositionState", ("Open", "Closed"))
+        return page(call, [row for row in rows if state in (None, row["state"])])
 
     def _fills(self, call: Call) -> Any:
         start, end = whole(call, "from", None), whole(call, "to", None)
         number = order_id(call.query)
-        kind = call.query.get("fillType")
-        is_ours = is_perp(call)
+        kind = choice(call, "fillType", "FillType", FILL_TYPES)
+        is_ours = is_perp(call) and not call.query.get("strategyId")  # no order has a strategy
         found = [
             known
             for known in self._venue.fills
@@ -150,13 +156,13 @@ class AccountRoutes:
             and number in (None, known.order.number)
             and (start is None or known.time_us // 1000 >= start)
             and (end is None or known.time_us // 1000 <= end)
-            and (kind in (None, "") or (kind == "User") == (known.order.origin != LIQUIDATION))
+            and (kind is None or (kind == "User") == (known.order.origin != LIQUIDATION))
         ]
         return page(call, found, views.fill)
 
     def _order_history(self, call: Call) -> Any:
         number = order_id(call.query)
-        is_ours = is_perp(call)
+        is_ours = is_perp(call) and not call.query.get("strategyId")  # no order has a strategy
         found = [
             order
             for order in self._venue.orders.values()

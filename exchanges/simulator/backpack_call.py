@@ -20,10 +20,11 @@ class JsonNumber(str):
 
 @dataclass(slots=True)
 class Call:
-    """A request, taken apart. `query` has the last value of each name."""
+    """A request, taken apart. `query` has the last value of each name, `pairs` every one."""
 
     query: Mapping[str, str]
     body: Any
+    pairs: Sequence[tuple[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,23 @@ def whole(call: Call, name: str, default: int | None) -> int | None:
 
 
 def is_perp(call: Call) -> bool:
-    """Whether a market type, if one is asked for, is ours. Errors: BackpackError."""
-    kind = call.query.get("marketType") or "PERP"
-    if kind not in MARKET_TYPES:
+    """Whether a market type, if some are asked for, is ours. Errors: BackpackError.
+
+    An array is sent as `marketType=PERP&marketType=SPOT`; with commas it is taken as well.
+    """
+    texts = [str(text) for name, text in call.pairs if name in ("marketType", "marketType[]")]
+    kinds = [kind for text in texts for kind in text.split(",") if kind]
+    if any(kind not in MARKET_TYPES for kind in kinds):
         raise bad_request('failed to parse parameter `marketType`: failed to parse "MarketType"')
-    return kind == "PERP"
+    return not kinds or "PERP" in kinds
+
+
+def choice(call: Call, name: str, kind: str, known: Sequence[str]) -> str | None:
+    """One of the known words; None when there is none. Errors: BackpackError."""
+    word = call.query.get(name) or None
+    if word is not None and word not in known:
+        raise bad_request(f'failed to parse parameter `{name}`: failed to parse "{kind}"')
+    return word
 
 
 def limits(call: Call) -> tuple[int, int]:
@@ -98,7 +111,7 @@ def page(call: Call, oldest_first: Sequence[Any], row: Callable[[Any], Any] | No
     """The rows asked for; newest first unless told otherwise."""
     limit, offset = limits(call)
     rows = list(oldest_first)
-    if call.query.get("sortDirection", "Desc") != "Asc":
+    if choice(call, "sortDirection", "SortDirection", ("Asc", "Desc")) != "Asc":
         rows.reverse()
     shown = rows[offset : offset + limit]
     return Page([x if row is None else row(x) for x in shown], len(rows), limit, offset)

@@ -7,7 +7,17 @@ from typing import Any
 
 from exchanges.simulator import backpack_market_views as views
 from exchanges.simulator.backpack_auth import bad_request
-from exchanges.simulator.backpack_call import Call, Page, Raw, Route, Routes, limits, whole
+from exchanges.simulator.backpack_call import (
+    Call,
+    Page,
+    Raw,
+    Route,
+    Routes,
+    choice,
+    is_perp,
+    limits,
+    whole,
+)
 from exchanges.simulator.backpack_orders import symbol_of
 from exchanges.simulator.backpack_streams import interval_of
 from exchanges.simulator.books import Books
@@ -27,13 +37,10 @@ class MarketRoutes:
     def routes(self) -> Routes:
         venue = self._venue
 
-        def empty(_call: Call) -> list[Any]:
-            return []
-
         def by_symbol(call: Call, row: Callable[[str], Any]) -> list[Any]:
             if call.query.get("symbol"):
                 return [row(symbol_of(call.query, venue.listings))]
-            return [row(symbol) for symbol in venue.listings]
+            return [row(symbol) for symbol in venue.listings] if is_perp(call) else []
 
         public: dict[str, Callable[[Call], Any]] = {
             "/api/v1/status": lambda _: {"status": "Ok", "message": None},
@@ -43,12 +50,18 @@ class MarketRoutes:
             "/api/v1/collateral": lambda _: views.collateral_parameters(
                 next(iter(venue.listings.values())).instrument.quote_asset
             ),
-            "/api/v1/markets": lambda _: [views.market(x) for x in venue.listings.values()],
+            "/api/v1/markets": lambda call: [
+                views.market(listing) for listing in venue.listings.values() if is_perp(call)
+            ],
             "/api/v1/market": lambda call: views.market(
                 venue.listings[symbol_of(call.query, venue.listings)]
             ),
-            "/api/v1/ticker": lambda call: self._ticker(symbol_of(call.query, venue.listings)),
-            "/api/v1/tickers": lambda _: [self._ticker(symbol) for symbol in venue.listings],
+            "/api/v1/ticker": lambda call: self._ticker(
+                symbol_of(call.query, venue.listings), call
+            ),
+            "/api/v1/tickers": lambda call: [
+                self._ticker(symbol, call) for symbol in venue.listings
+            ],
             "/api/v1/depth": self._depth,
             "/api/v1/klines": self._klines,
             "/api/v1/markPrices": lambda call: by_symbol(
@@ -66,14 +79,13 @@ class MarketRoutes:
             "/api/v1/fundingRates": self._funding_rates,
             "/api/v1/trades": self._trades,
             "/api/v1/trades/history": self._trades,
-            "/api/v1/wallets": empty,
-            "/api/v1/borrowLend/markets": empty,
-            "/api/v1/borrowLend/markets/history": empty,
         }
         return {("GET", path): Route("", answer) for path, answer in public.items()}
 
-    def _ticker(self, symbol: str) -> dict[str, Any]:
-        return views.ticker(symbol, self._venue.tapes[symbol].day(self._venue.now_us // 1000))
+    def _ticker(self, symbol: str, call: Call) -> dict[str, Any]:
+        days = 7 if choice(call, "interval", "TickerInterval", ("1d", "1w")) == "1w" else 1
+        now_ms = self._venue.now_us // 1000
+        return views.ticker(symbol, self._venue.tapes[symbol].day(now_ms, days))
 
     def _depth(self, call: Call) -> Any:
         symbol = symbol_of(call.query, self._venue.listings)
@@ -90,6 +102,7 @@ class MarketRoutes:
             raise bad_request(
                 'failed to parse parameter `interval`: failed to parse "KlineInterval"'
             )
+        choice(call, "priceType", "KlinePriceType", ("Last", "Index", "Mark"))  # one price here
         start = whole(call, "startTime", None)
         if start is None:
             raise bad_request("failed to parse parameter `startTime`: missing")

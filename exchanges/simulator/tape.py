@@ -79,11 +79,11 @@ class Tape:
         assert bar is not None
         return Candle(start, end, bar)
 
-    def day(self, now_ms: int) -> Bar:
-        """The last 24 hours, rounded to whole hours."""
+    def day(self, now_ms: int, days: int = 1) -> Bar:
+        """The last 24 hours, or some days, rounded to whole hours."""
         self._minute_now(now_ms)
-        start = now_ms // HOUR_MS * HOUR_MS - DAY_MS + HOUR_MS
-        bar = self._bar(start, start + DAY_MS)
+        start = now_ms // HOUR_MS * HOUR_MS - days * DAY_MS + HOUR_MS
+        bar = self._bar(start, start + days * DAY_MS)
         assert bar is not None
         return bar
 

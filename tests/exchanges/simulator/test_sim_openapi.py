@@ -1,4 +1,7 @@
-"""Every answer of every Backpack route validates against the exchange's own OpenAPI documents."""
+"""Every answer of every Backpack route validates against the exchange's own OpenAPI documents.
+
+And every operation of the documents is a route: what is not simulated is refused in words.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pytest
 from sim_world import SOL, SPECS, BackpackSim, running, spec
 
 from exchanges.simulator.backpack import Backpack
+from exchanges.simulator.backpack_unserved import NOTHING_THERE, REFUSED
 from exchanges.simulator.faults import Faults
 from exchanges.simulator.hub import Hub
 
@@ -24,6 +28,9 @@ pytestmark = [
 DOCUMENTS = ["Backpack_Exchange_API.json", "Backpack_Exchange_API_2026-08.json"]
 UNDOCUMENTED = {  # clients ask for them; the documents do not have them (any more)
     ("GET", "/wapi/v1/history/pnl"),
+}
+NO_ROUTE = {  # documented operations that answer 404
+    ("GET", "/wapi/v1/history/position/{positionId}/events"): "gone from the newer document",
 }
 
 QUERIES: dict[tuple[str, str], dict[str, str]] = {
@@ -88,7 +95,7 @@ def sim() -> Iterator[BackpackSim]:
 def test_answers_validate(sim: BackpackSim, method: str, path: str) -> None:
     key = (method, path)
     instruction = every_route()[key]
-    fields = QUERIES.get(key, {}) if method == "GET" else BODIES[key]
+    fields = (QUERIES if method == "GET" else BODIES).get(key, {})
     if path in ("/api/v1/order", "/api/v1/orders"):  # the same two orders rest before each
         sim.call("DELETE", "/api/v1/orders", "orderCancelAll", {"symbol": SOL})
         for client_id in (1, 2):
@@ -98,12 +105,16 @@ def test_answers_validate(sim: BackpackSim, method: str, path: str) -> None:
     else:
         query = "&".join(f"{name}={value}" for name, value in fields.items())
         status, answer, headers = sim.http(method, f"{path}?{query}")
-    assert status == 200, answer
-    for document in DOCUMENTS:
-        operation = spec(document)["paths"].get(path, {}).get(method.lower())
-        if key in UNDOCUMENTED:
-            assert operation is None, "it is documented now: validate it"
+    wanted = 400 if key in REFUSED else 404 if key in NOTHING_THERE else 200
+    assert status == wanted, answer
+    assert wanted != 400 or answer["code"] == "NOT_IMPLEMENTED"
+    documented = [document for document in DOCUMENTS if operation_of(document, key) is not None]
+    assert bool(documented) != (key in UNDOCUMENTED)
+    for document in documented:
+        if status != 200:
+            validate(answer, {"$ref": "#/components/schemas/ApiErrorResponse"}, document)
             continue
+        operation = operation_of(document, key)
         content = operation["responses"]["200"].get("content")
         if content is None:
             assert answer == ""
@@ -111,6 +122,27 @@ def test_answers_validate(sim: BackpackSim, method: str, path: str) -> None:
         kind, described = next(iter(content.items()))
         assert headers["content-type"].split(";")[0] == kind.split(";")[0]
         validate(answer, described["schema"], document)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_documented_operation_is_a_route(document: str) -> None:
+    """The test above validates each route, so that each operation is validated or refused."""
+    operations = {
+        (method.upper(), path)
+        for path, item in spec(document)["paths"].items()
+        for method in item
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+    assert len(operations) > 60
+    assert operations - set(every_route()) <= set(NO_ROUTE)
+
+
+@pytest.mark.parametrize("word", ["marketType=SPOT", "marketType=SPOT&marketType=DATED"])
+def test_another_market_type_has_nothing(sim: BackpackSim, word: str) -> None:
+    assert sim.http("GET", f"/api/v1/markets?{word}")[1] == []
+    assert sim.http("GET", f"/api/v1/markPrices?{word}")[1] == []
+    both = sim.http("GET", f"/api/v1/markets?{word}&marketType=PERP")[1]
+    assert [market["marketType"] for market in both] == ["PERP", "PERP"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -132,6 +164,11 @@ def test_rows_are_there_to_validate(sim: BackpackSim) -> None:
         ("/api/v1/position", "positionQuery"),
     ):
         assert sim.call("GET", path, instruction)[1], path
+
+
+def operation_of(document: str, key: tuple[str, str]) -> Any:
+    method, path = key
+    return spec(document)["paths"].get(path, {}).get(method.lower())
 
 
 def validate(answer: Any, schema: dict[str, Any], document: str) -> None:
