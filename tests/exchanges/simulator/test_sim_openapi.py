@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -61,6 +62,7 @@ BODIES: dict[tuple[str, str], Any] = {
 }
 
 
+@cache
 def every_route() -> dict[tuple[str, str], str]:
     """Method, path and instruction, from the routing table itself: a new route is tested too."""
 
@@ -129,7 +131,7 @@ def test_every_documented_operation_is_a_route(document: str) -> None:
     """The test above validates each route, so that each operation is validated or refused."""
     operations = {
         (method.upper(), path)
-        for path, item in spec(document)["paths"].items()
+        for path, item in read(document)["paths"].items()
         for method in item
         if method in ("get", "post", "put", "patch", "delete")
     }
@@ -168,14 +170,23 @@ def test_rows_are_there_to_validate(sim: BackpackSim) -> None:
 
 def operation_of(document: str, key: tuple[str, str]) -> Any:
     method, path = key
-    return spec(document)["paths"].get(path, {}).get(method.lower())
+    return read(document)["paths"].get(path, {}).get(method.lower())
 
 
 def validate(answer: Any, schema: dict[str, Any], document: str) -> None:
     """Against the document's schemas; null stands for an absent optional, as captures have it."""
-    full = spec(document)
-    whole = {**schema, "components": full["components"]}
-    jsonschema.Draft202012Validator(_nullable(whole)).validate(answer)
+    whole = {**_nullable(schema), "components": components(document)}
+    jsonschema.Draft202012Validator(whole).validate(answer)
+
+
+@cache
+def read(document: str) -> Any:
+    return spec(document)
+
+
+@cache
+def components(document: str) -> Any:
+    return _nullable(read(document)["components"])
 
 
 def _nullable(node: Any) -> Any:
