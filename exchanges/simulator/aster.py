@@ -50,7 +50,9 @@ class Aster:
         self._verifier = Verifier(keys)
         self._key = ListenKey(listen_key_ms)
         self._usage = Usage()
-        books = Books(venue.markets)
+        books = Books(
+            venue.markets, lambda number: venue.orders[int(number)].extra.get("tif") == "HIDDEN"
+        )
         self.streams = AsterStreams(venue, books, hub, self._key)
         venue.tell = self.streams.on_event
         self._account = AccountRoutes(venue, self.streams)

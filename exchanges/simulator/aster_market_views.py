@@ -111,8 +111,9 @@ def _symbol(listing: Listing) -> dict[str, Any]:
             "STOP_MARKET",
             "TAKE_PROFIT",
             "TAKE_PROFIT_MARKET",
+            "TRAILING_STOP_MARKET",
         ],
-        "timeInForce": ["GTC", "IOC", "FOK", "GTX"],
+        "timeInForce": ["GTC", "IOC", "FOK", "GTX", "RPI", "HIDDEN"],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from core.model import Side
@@ -16,6 +16,7 @@ MAX_BATCH = 5
 MAX_CANCELS = 10
 MAX_DECIMALS = 8
 CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}\Z")
+TRAILING = "TRAILING_STOP_MARKET"
 _TYPES = (
     "LIMIT",
     "MARKET",
@@ -23,9 +24,18 @@ _TYPES = (
     "STOP_MARKET",
     "TAKE_PROFIT",
     "TAKE_PROFIT_MARKET",
-    "TRAILING_STOP_MARKET",
+    TRAILING,
 )
-TIMES_IN_FORCE = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK", "GTX": "GTC"}
+# HIDDEN rests without being shown; RPI and GTX never take.
+TIMES_IN_FORCE = {
+    "GTC": "GTC",
+    "IOC": "IOC",
+    "FOK": "FOK",
+    "GTX": "GTC",
+    "HIDDEN": "GTC",
+    "RPI": "GTC",
+}
+CALLBACKS = (Decimal("0.1"), Decimal(5))  # percent
 
 REFUSALS: dict[Why, tuple[int, str]] = {
     Why.SYMBOL: (-1121, "Invalid symbol."),
@@ -72,15 +82,21 @@ def refusal(refused: Refused) -> AsterError:
 
 
 def draft_of(
-    params: Mapping[str, str], listings: Mapping[str, Listing], *, is_hedged: bool
+    params: Mapping[str, str],
+    listings: Mapping[str, Listing],
+    last_of: Callable[[str], Decimal],
+    *,
+    is_hedged: bool,
 ) -> Draft:
-    """Errors: AsterError."""
+    """Errors: AsterError. `last_of`: the last price of a symbol, where a trailing order begins."""
     symbol = symbol_of(params, listings)
     side = _one_of(params, "side", ("BUY", "SELL"), AsterError(-1117, "Invalid side."))
     kind = _one_of(params, "type", _TYPES, AsterError(-1116, "Invalid orderType."))
-    if kind == "TRAILING_STOP_MARKET":
-        raise AsterError(-1020, "This operation is not supported: no trailing stops here.")
-    trigger = None if kind in ("LIMIT", "MARKET") else _trigger(params, kind, Side[side])
+    trigger = None
+    if kind == TRAILING:
+        trigger = _trail(params, Side[side], last_of(symbol))
+    elif kind not in ("LIMIT", "MARKET"):
+        trigger = _trigger(params, kind, Side[side])
     position_side = params.get("positionSide") or "BOTH"
     if position_side not in ("BOTH", "LONG", "SHORT"):
         raise AsterError(-4060, "Invalid position side.")
@@ -110,7 +126,7 @@ def draft_of(
         price=price,
         quantity=quantity,
         tif=TIMES_IN_FORCE[tif],
-        post_only=tif == "GTX",
+        post_only=tif in ("GTX", "RPI"),
         reduce_only=_flag(params, "reduceOnly"),
         client_id=client_id,
         expires_crossing=True,
@@ -135,6 +151,23 @@ def _trigger(params: Mapping[str, str], kind: str, side: Side) -> Trigger:
         raise AsterError(-4136, "Target strategy invalid for orderType, closePosition true")
     is_above = (side is Side.BUY) == kind.startswith("STOP")
     return Trigger(price=price, is_above=is_above, share=Decimal(1) if closes else None)
+
+
+def _trail(params: Mapping[str, str], side: Side, last: Decimal) -> Trigger:
+    """A sale watches from the activation price upwards, a purchase downwards; else from now on."""
+    rate = figure(params, "callbackRate")
+    if rate is None:
+        raise missing("callbackRate")
+    if not CALLBACKS[0] <= rate <= CALLBACKS[1]:
+        raise AsterError(-2007, "Invalid callBack rate.")
+    if _flag(params, "closePosition"):
+        raise AsterError(-4136, "Target strategy invalid for orderType, closePosition true")
+    price = figure(params, "activationPrice")
+    if price is None:
+        price = last
+    elif price == last or (price > last) != (side is Side.SELL):
+        raise refusal(Refused(Why.TRIGGERS_NOW))
+    return Trigger(price=price, is_above=side is Side.SELL, callback=rate / 100)
 
 
 def symbol_of(params: Mapping[str, str], listings: Mapping[str, Listing]) -> str:

@@ -294,6 +294,12 @@ class AsterStreams:
             "cp": trigger is not None and trigger.share is not None,
             "rp": "0",
         }
+        if trigger is not None and trigger.callback is not None:
+            inner |= {
+                "sp": "0",
+                "AP": plain(trigger.price),
+                "cr": plain(trigger.callback * 100),
+            }
         if known is not None:
             fill = known.fill
             inner |= {

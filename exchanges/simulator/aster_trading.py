@@ -20,7 +20,7 @@ from exchanges.simulator.aster_orders import (
     whole,
 )
 from exchanges.simulator.aster_route import Route, Routes
-from exchanges.simulator.records import Refused, SimOrder, Why
+from exchanges.simulator.records import Draft, Refused, SimOrder, Why
 from exchanges.simulator.venue import Venue
 
 Params = Mapping[str, str]
@@ -54,13 +54,19 @@ class TradingRoutes:
     # Placing ----------------------------------------------------------------------------------
 
     def _post_order(self, params: Params) -> Any:
-        draft = draft_of(params, self._venue.listings, is_hedged=self._account.is_hedged)
+        draft = self._draft(params)
         order = self._venue.place(draft) if draft.trigger is None else self._venue.wait(draft)
         return views.order(order, is_ack=params.get("newOrderRespType", "ACK") != "RESULT")
 
     def _test_order(self, params: Params) -> Any:
-        draft_of(params, self._venue.listings, is_hedged=self._account.is_hedged)
+        self._draft(params)
         return {}
+
+    def _draft(self, params: Params) -> Draft:
+        venue, is_hedged = self._venue, self._account.is_hedged
+        return draft_of(
+            params, venue.listings, lambda symbol: venue.markets[symbol].last, is_hedged=is_hedged
+        )
 
     def _post_batch(self, params: Params) -> Any:
         text = params.get("batchOrders")

@@ -20,7 +20,7 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
     quote = ZERO if is_ack else known.filled_quote
     average = rounded(quote / filled) if filled else "0.00000"
     trigger = known.trigger
-    return {
+    doc = {
         "orderId": known.number,
         "clientOrderId": client_id(known),
         "symbol": known.symbol,
@@ -43,6 +43,13 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
         "priceProtect": False,
         "updateTime": known.updated_us // 1000,
     }
+    if trigger is not None and trigger.callback is not None:
+        doc |= {
+            "stopPrice": "0",
+            "activatePrice": plain(trigger.price),
+            "priceRate": plain(trigger.callback * 100),
+        }
+    return doc
 
 
 def kind(known: SimOrder) -> str:

@@ -7,7 +7,7 @@ one is silent, and clients wait for its first message.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -30,8 +30,13 @@ class _Published:
 class Books:
     """Shared by REST and streams, so that their update ids meet."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
+    def __init__(
+        self,
+        markets: Mapping[str, Market],
+        is_hidden: Callable[[str], bool] = lambda _number: False,
+    ) -> None:
         self._markets = markets
+        self._is_hidden = is_hidden
         self._numbers = dict.fromkeys(markets, FIRST_UPDATE)
         self._published: dict[str, _Published] = {}
         self._tops: dict[str, Top] = {}
@@ -52,7 +57,7 @@ class Books:
         return self._numbers[symbol]
 
     def view(self, symbol: str) -> View:
-        return view(self._markets[symbol])
+        return view(self._markets[symbol], self._is_hidden)
 
     def new_top(self, symbol: str) -> Top | None:
         """Best bid, its size, best ask, its size, when they are others than told before."""

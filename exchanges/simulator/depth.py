@@ -7,7 +7,7 @@ Every change has a number; a `Chain` is one stream's place in their sequence.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -37,7 +37,8 @@ class View:
         return next(iter(self.asks.items()))
 
 
-def view(market: Market) -> View:
+def view(market: Market, is_hidden: Callable[[str], bool] = lambda _number: False) -> View:
+    """`is_hidden`: of the orders in the book, by their number, which are not shown."""
     tick, lot = market.rules.instrument.tick_size, market.rules.instrument.lot_size
     last = int(market.last / tick)
     bids: Side_ = {n * tick: _size(n, lot) for n in range(last - 1, last - 1 - LEVELS, -1) if n > 0}
@@ -46,6 +47,8 @@ def view(market: Market) -> View:
         bids[tick] = _size(1, lot)
     if market.book.orders:
         for order in market.book.orders.values():
+            if is_hidden(order.client_order_id):
+                continue
             side = bids if order.side is Side.BUY else asks
             left = order.quantity - order.filled_qty
             side[order.price] = side.get(order.price, Decimal(0)) + left

@@ -53,11 +53,16 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """When a conditional order enters the book. `share` of the position in place of a quantity."""
+    """When a conditional order enters the book. `share` of the position in place of a quantity.
+
+    With `callback`, a fraction, it trails: the price that is reached only begins the watch, and the
+    order enters when the price has come back by that fraction from the best one since.
+    """
 
     price: Decimal
     is_above: bool  # it is reached when the price comes to or above it; else to or below
     share: Decimal | None = None
+    callback: Decimal | None = None
 
     def is_reached(self, last: Decimal) -> bool:
         return last >= self.price if self.is_above else last <= self.price
@@ -109,6 +114,7 @@ class SimOrder:
     trigger: Trigger | None = None
     is_waiting: bool = False  # for its trigger
     triggered_us: int | None = None
+    best: Decimal | None = None  # what a trailing order has seen since its watch began
 
     @property
     def left(self) -> Decimal:
@@ -121,6 +127,22 @@ class SimOrder:
     @property
     def is_open(self) -> bool:
         return not self.status.is_terminal
+
+    def is_due(self, last: Decimal) -> bool:
+        """Whether a conditional order enters the book now; a trailing one remembers the price."""
+        trigger = self.trigger
+        if trigger is None:
+            return False
+        if trigger.callback is None:
+            return trigger.is_reached(last)
+        if self.best is None:
+            self.best = last if trigger.is_reached(last) else None
+            return False
+        if trigger.is_above:  # a sale follows the price up
+            self.best = max(self.best, last)
+            return last <= self.best * (1 - trigger.callback)
+        self.best = min(self.best, last)
+        return last >= self.best * (1 + trigger.callback)
 
 
 def new_order(

@@ -154,12 +154,12 @@ class Venue:
         lot = self.listings[draft.symbol].instrument.lot_size
         wish = replace(draft, quantity=lot, reduce_only=True) if is_whole else draft
         check(wish, self.listings[draft.symbol], last)
-        if draft.trigger.is_reached(last):
+        order = new_order(self._order_no, draft, draft.quantity or ZERO, self.now_us)
+        if order.is_due(last):  # a trailing one never is: its watch begins here
             raise Refused(Why.TRIGGERS_NOW)
         if len(self._waiting) >= MAX_WAITING:
             raise Refused(Why.TOO_MANY_TRIGGERS)
         self._check_room(draft)
-        order = new_order(self._order_no, draft, draft.quantity or ZERO, self.now_us)
         order.is_waiting = True
         self._waiting[order.number] = order
         self._remember(order)
@@ -197,7 +197,7 @@ class Venue:
             self._trade(symbol, target, instrument.min_quantity * 100, target < before)
         self._take(changes)
         for order in tuple(self._waiting.values()):
-            if order.symbol == symbol and order.trigger and order.trigger.is_reached(target):
+            if order.symbol == symbol and order.is_due(target):
                 self._trigger(order)
         self.tell(BookEvent(symbol, is_price=True))
 

@@ -82,7 +82,10 @@ def order(**changes: Any) -> dict[str, str]:
         (order(type="TAKE_PROFIT_MARKET", stopPrice="155"), -2021),
         (order(type="TAKE_PROFIT", side="SELL", stopPrice="145"), -2021),
         (order(type="STOP_MARKET", stopPrice="160", closePosition="true"), -1128),
-        (order(type="TRAILING_STOP_MARKET", callbackRate="1"), -1020),
+        (order(type="TRAILING_STOP_MARKET"), -1102),
+        (order(type="TRAILING_STOP_MARKET", callbackRate="0.05"), -2007),
+        (order(type="TRAILING_STOP_MARKET", callbackRate="6"), -2007),
+        (order(type="TRAILING_STOP_MARKET", callbackRate="1", activationPrice="151"), -2021),
     ],
 )
 def test_refused_orders_leave_no_trace(shared: AsterSim, sent: dict[str, str], code: int) -> None:
@@ -224,6 +227,8 @@ def test_batches_answer_each_order_in_its_place(sim: AsterSim) -> None:
         ({"price": "149.99", "timeInForce": "FOK"}, "EXPIRED", "0"),
         ({"price": "149.99", "timeInForce": "GTX"}, "NEW", "0"),
         ({"price": "150", "timeInForce": "GTX"}, "EXPIRED", "0"),
+        ({"price": "150", "timeInForce": "RPI"}, "EXPIRED", "0"),
+        ({"price": "149.99", "timeInForce": "HIDDEN"}, "NEW", "0"),
     ],
 )
 def test_kinds_of_orders(sim: AsterSim, changes: dict[str, Any], status: str, filled: str) -> None:
@@ -262,6 +267,39 @@ def test_a_conditional_order_waits_for_its_trigger(
     told = ears.until(lambda f: f.get("o", {}).get("X") == "FILLED")["o"]
     assert (told["o"], told["ot"], told["L"]) == ("MARKET", kind, reached)
     assert sim.call("GET", "/fapi/v1/openOrders")[1] == []
+
+
+def test_a_trailing_stop_follows_the_best_price(sim: AsterSim) -> None:
+    """From its activation price on; it sells when the price is 1 % below the highest since."""
+    ears = sim.listen(f"/ws/{sim.listen_key()}")
+    trail = {"symbol": SOLUSDT, "side": "SELL", "type": "TRAILING_STOP_MARKET", "quantity": "2"}
+    trail |= {"activationPrice": "155", "callbackRate": "1"}
+    placed = sim.call("POST", ORDER, trail)[1]
+    assert (placed["status"], placed["type"]) == ("NEW", "TRAILING_STOP_MARKET")
+    assert (placed["activatePrice"], placed["priceRate"]) == ("155", "1")
+    for price in ("140", "155", "160", "158.41", "159"):
+        sim.price(price, SOLUSDT)
+    assert len(sim.call("GET", "/fapi/v1/openOrders")[1]) == 1
+    sim.price("158.4", SOLUSDT)
+    told = ears.until(lambda f: f.get("o", {}).get("X") == "FILLED")["o"]
+    assert (told["ot"], told["L"], told["AP"], told["cr"]) == (trail["type"], "158.4", "155", "1")
+    assert sim.call("GET", "/fapi/v1/openOrders")[1] == []
+
+
+def test_a_trailing_stop_without_activation_begins_at_once(sim: AsterSim) -> None:
+    trail = {"symbol": SOLUSDT, "side": "BUY", "type": "TRAILING_STOP_MARKET", "quantity": "2"}
+    assert sim.call("POST", ORDER, {**trail, "callbackRate": "2"})[0] == 200
+    for price, position in (("145", "0"), ("147.89", "0"), ("147.9", "2")):
+        sim.price(price, SOLUSDT)
+        assert sim.account()["positions"][0]["quantity"] == position
+
+
+def test_a_hidden_order_rests_and_fills_without_being_shown(sim: AsterSim) -> None:
+    shown = sim.http("GET", f"/fapi/v1/depth?symbol={SOLUSDT}")[1]["bids"]
+    sim.place("BUY", "149.99", "5", timeInForce="HIDDEN")
+    assert sim.http("GET", f"/fapi/v1/depth?symbol={SOLUSDT}")[1]["bids"] == shown
+    sim.price("149.99", SOLUSDT)
+    assert sim.account()["positions"][0]["quantity"] == "5"
 
 
 def test_close_position_takes_what_is_held(sim: AsterSim) -> None:
