@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from exchanges.simulator import aster_unserved as unserved
 from exchanges.simulator.aster_account import AccountRoutes
 from exchanges.simulator.aster_auth import AsterError, Verifier
 from exchanges.simulator.aster_market import MarketRoutes
@@ -36,7 +37,7 @@ from exchanges.simulator.websocket import WebSocket, WsLimits
 WS_LIMITS = WsLimits(ping_s=300, pong_s=900, inputs_per_s=10)
 MAX_STREAMS = 200
 _PATH = re.compile(r"/fapi/v[1-4](?P<name>/[A-Za-z0-9/]+?)/?\Z")
-_SPOT = re.compile(r"/api/v[13]/(?P<name>[A-Za-z]+)\Z")
+_SPOT = re.compile(r"/api/v[13](?P<name>/[A-Za-z/-]+)\Z")
 
 
 class Aster:
@@ -60,6 +61,7 @@ class Aster:
             **MarketRoutes(venue, books).routes(),
             **self._account.routes(),
             **TradingRoutes(venue, self._account).routes(),
+            **unserved.routes(venue),
             ("POST", "/listenKey"): Route("key", self._make_key),
             ("PUT", "/listenKey"): Route("key", self._keep_key),
             ("DELETE", "/listenKey"): Route("key", self._close_key),
@@ -112,7 +114,9 @@ class Aster:
     def _answer(self, request: Request) -> Reply:
         spot = _SPOT.match(request.path)
         if spot is not None and request.method == "GET":
-            return Reply(200, dumps(self._spot(spot["name"], request)))
+            return Reply(200, dumps(self._spot(spot["name"].removeprefix("/"), request)))
+        if spot is not None and spot["name"] in unserved.SPOT_REFUSED:
+            unserved.refuse({})
         path = _PATH.match(request.path)
         name = path["name"] if path is not None else ""
         route = self.routes.get((request.method, name))

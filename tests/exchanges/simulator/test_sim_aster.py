@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sim_world import SOLUSDT, AsterSim, running, wait_until
 
+from exchanges.simulator.aster_unserved import REFUSED
+
 pytestmark = pytest.mark.slow  # each starts a process
 
 ORDER = "/fapi/v1/order"
@@ -422,3 +424,21 @@ def test_listen_key_life() -> None:
         assert sim.http("DELETE", "/fapi/v1/listenKey", None, head)[:2] == (200, {})
         assert sim.http("DELETE", "/fapi/v1/listenKey", None, head)[1]["code"] == -1125
         ears.close()
+
+
+def test_what_is_not_simulated_is_refused_by_its_code(sim: AsterSim) -> None:
+    """Documented operations have an answer in the exchange's words, no missing path."""
+    margin = {"symbol": SOLUSDT, "amount": "10", "type": "1"}
+    assert sim.call("POST", "/fapi/v1/positionMargin", margin)[1]["code"] == -4054
+    sim.place("BUY", None, "1")
+    assert sim.call("POST", "/fapi/v3/positionMargin", margin)[1]["code"] == -1020
+    for amount in ("", "0"):
+        changed = {**margin, "amount": amount}
+        assert sim.call("POST", "/fapi/v1/positionMargin", changed)[1]["code"] == -4055
+    for method, name in REFUSED:
+        status, answer, _ = sim.call(method, f"/fapi/v3{name}", {"symbol": SOLUSDT})
+        assert (status, answer["code"]) == (400, -1020), name
+    assert sim.call("POST", "/fapi/v3/noop")[1] == {"code": 200, "msg": "success"}
+    moved = {"asset": "USDT", "amount": "1", "kindType": "SPOT_FUTURE"}
+    assert sim.call("POST", "/api/v3/asset/wallet/transfer", moved)[1]["code"] == -1020
+    assert sim.call("POST", "/fapi/v1/nothing")[0] == 404
