@@ -78,6 +78,7 @@ class HttpConnection(asyncio.Protocol):
         self._h11 = h11.Connection(h11.SERVER)
         self._transport: asyncio.Transport
         self._request: h11.Request | None = None
+        self._is_head = False  # its answer has the length of a body and no body
         self._body = bytearray()
         self._is_busy = False  # a request waits for its answer
         self._is_reading = False  # inside `_read`: an answer that comes at once does not nest
@@ -166,12 +167,13 @@ class HttpConnection(asyncio.Protocol):
         event = self._request
         assert event is not None
         self._request = None
+        self._is_head = event.method == b"HEAD"
         target = event.target
         if target.startswith(b"http://"):  # the absolute form that proxies send
             target = b"/" + target[7:].partition(b"/")[2]
         path, _, query = target.partition(b"?")
         request = Request(
-            event.method.decode("ascii"),
+            "GET" if self._is_head else event.method.decode("ascii"),
             path.decode("latin-1"),
             query,
             {name.decode("ascii"): value.decode("latin-1") for name, value in event.headers},
@@ -193,7 +195,7 @@ class HttpConnection(asyncio.Protocol):
             status_code=reply.status, headers=headers, reason=_PHRASES.get(reply.status, b"")
         )
         out = self._h11.send(head) or b""
-        if reply.body:
+        if reply.body and not self._is_head:
             out += self._h11.send(h11.Data(data=reply.body)) or b""
         out += self._h11.send(h11.EndOfMessage()) or b""
         self._transport.write(out)
@@ -203,6 +205,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _refuse(self, status: int) -> None:
         """Answer what is no HTTP, or too much of it, and close."""
+        self._is_head = False
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE) and not self._is_busy:
             self._send(Reply(status, b'{"code":"INVALID_CLIENT_REQUEST","message":"bad request"}'))
         self._transport.close()

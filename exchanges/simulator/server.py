@@ -35,6 +35,8 @@ class Plan:
 def listen(host: str, port: int) -> socket.socket:
     """Take the port. Errors: UsageError."""
     bare = host.strip("[]")
+    if not bare:  # it would be every address of the machine
+        raise UsageError(f"--host: was {host!r}, expected an address or a name")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:

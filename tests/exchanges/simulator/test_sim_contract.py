@@ -6,10 +6,12 @@ import base64
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 from decimal import Decimal
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,7 @@ def test_given_credentials_are_printed_and_used(tmp_path: Path) -> None:
         (["--protocol", "aster", "--feed", "/no/such.csv"], "/no/such.csv"),
         (["--protocol", "aster", "--credentials", "/no/such.json"], "/no/such.json"),
         (["--protocol", "aster", "--host", "203.0.113.7"], "--host"),
+        (["--protocol", "aster", "--host", ""], "--host"),
         (["--protocol", "aster", "--port", "70000"], "--port"),
     ],
 )
@@ -222,6 +225,46 @@ def test_http_is_kept_alive_and_pipelined() -> None:
             while chunk := sock.recv(65_536):
                 heard += chunk
             assert heard.endswith(b"pong")
+
+
+def test_head_is_a_get_without_its_body() -> None:
+    """It broke the connection; the next request of the same one is answered."""
+    with running("backpack") as sim:
+        status, text, headers = sim.http("HEAD", "/api/v1/ping")
+        assert (status, text, headers["content-length"]) == (200, "", "4")
+        assert sim.http("GET", "/api/v1/ping")[1] == "pong"
+        assert sim.http("HEAD", "/api/v1/order")[0] == 401
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_requests_and_sockets_open(number: signal.Signals) -> None:
+    """A hanging request and fifty sockets do not keep it."""
+    with running("backpack") as sim, running("backpack") as other:
+        ears = [sim.listen(f"bookTicker.{SOL}") for _ in range(50)]
+        sim.price("151", SOL)
+        for ear in ears:
+            assert ear.until(lambda frame: "stream" in frame)["data"]["a"] == "151.01"
+        sim.control("faults", {"timeout_before": 1})
+        hanging = sim.connect()
+        hanging.request("GET", "/api/v1/time")
+        sim.process.send_signal(number)
+        assert sim.process.wait(20) == 0
+        with pytest.raises((ConnectionError, HTTPException)):
+            hanging.getresponse()
+        assert other.http("GET", f"/api/v1/ticker?symbol={SOL}")[1]["lastPrice"] == "150"
+
+
+def test_an_ipv6_address_is_printed_in_brackets() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with running("aster", "--host", "::1") as sim:
+        assert re.fullmatch(r"http://\[::1\]:\d+", sim.base_url)
+        assert sim.http("GET", "/fapi/v1/ping")[1] == {}
+        ears = sim.listen("/fstream/ws/solusdt@bookTicker")
+        assert ears.heard[-1]["result"] == ["solusdt@bookTicker"]
+        ears.close()
 
 
 @pytest.mark.parametrize(
