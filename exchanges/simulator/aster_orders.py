@@ -10,7 +10,7 @@ from core.model import Side
 from exchanges.simulator.aster_auth import AsterError, missing
 from exchanges.simulator.limits import Listing
 from exchanges.simulator.records import Draft, Refused, Trigger, Why
-from exchanges.simulator.text import decimal_or_none
+from exchanges.simulator.text import wire_figure
 
 MAX_BATCH = 5
 MAX_CANCELS = 10
@@ -97,6 +97,15 @@ def draft_of(
         trigger = _trail(params, Side[side], last_of(symbol))
     elif kind not in ("LIMIT", "MARKET"):
         trigger = _trigger(params, kind, Side[side])
+    elif _flag(params, "closePosition"):
+        raise AsterError(-4136, "Target strategy invalid for orderType, closePosition true")
+    working_type = _one_of(
+        params,
+        "workingType",
+        ("CONTRACT_PRICE", "MARK_PRICE"),
+        _bad("workingType"),
+        "CONTRACT_PRICE",
+    )
     position_side = params.get("positionSide") or "BOTH"
     if position_side not in ("BOTH", "LONG", "SHORT"):
         raise AsterError(-4060, "Invalid position side.")
@@ -134,7 +143,8 @@ def draft_of(
         extra={
             "tif": tif,
             "type": kind,
-            "working_type": params.get("workingType") or "CONTRACT_PRICE",
+            "working_type": working_type,
+            "price_protect": _flag(params, "priceProtect"),
         },
     )
 
@@ -185,7 +195,7 @@ def figure(params: Mapping[str, str], name: str) -> Decimal | None:
     text = params.get(name)
     if text is None or text == "":
         return None
-    value = decimal_or_none(text)
+    value = wire_figure(text)
     if value is None:
         raise AsterError(-1100, f"Illegal characters found in parameter '{name}'.")
     if value < 0:

@@ -40,7 +40,7 @@ def order(known: SimOrder, *, is_ack: bool = False) -> dict[str, Any]:
         "closePosition": trigger is not None and trigger.share is not None,
         "stopPrice": "0" if trigger is None else plain(trigger.price),
         "workingType": known.extra.get("working_type", "CONTRACT_PRICE"),
-        "priceProtect": False,
+        "priceProtect": known.extra.get("price_protect", False),
         "updateTime": known.updated_us // 1000,
     }
     if trigger is not None and trigger.callback is not None:

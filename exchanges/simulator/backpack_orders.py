@@ -10,7 +10,7 @@ from core.model import Side
 from exchanges.simulator.backpack_auth import BackpackError, bad_request
 from exchanges.simulator.limits import Listing
 from exchanges.simulator.records import Draft, Refused, Trigger, Why
-from exchanges.simulator.text import decimal_or_none, plain
+from exchanges.simulator.text import plain, wire_figure
 
 Kind = TypeVar("Kind")
 
@@ -119,7 +119,7 @@ def _trigger(
         return None, None
     if not (isinstance(text, str) and text.endswith("%")):
         return Trigger(price=price, is_above=price > last), figure(payload, "triggerQuantity")
-    percent = decimal_or_none(text[:-1])
+    percent = wire_figure(text[:-1])
     if percent is None or not 0 < percent <= 100:
         raise bad_request('parse request payload error: failed to parse "triggerQuantity"')
     return Trigger(price=price, is_above=price > last, share=percent / 100), None
@@ -165,7 +165,7 @@ def figure(payload: Mapping[str, Any], name: str) -> Decimal | None:
     if value is None:
         return None
     is_text = isinstance(value, str | int) and not isinstance(value, bool)
-    parsed = decimal_or_none(str(value)) if is_text else None
+    parsed = wire_figure(str(value)) if is_text else None
     if parsed is None or parsed < 0 or len(plain(parsed)) > 40:
         raise bad_request(f'parse request payload error: failed to parse "{name}"')
     return parsed

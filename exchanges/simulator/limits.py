@@ -50,6 +50,8 @@ def check(draft: Draft, listing: Listing, last: Decimal) -> None:
         raise Refused(Why.BOOK_CLOSED)
     if draft.price is not None:
         _check_price(draft, draft.price, listing, last)
+    if draft.trigger is not None:
+        _check_trigger(draft.trigger.price, listing)
     quantity = draft.quantity
     if quantity is None:
         if draft.quote_quantity is None or draft.price is not None:
@@ -83,3 +85,13 @@ def _check_price(draft: Draft, price: Decimal, listing: Listing, last: Decimal) 
         raise Refused(Why.BAND_HIGH)
     if price < last * band.low and not (band.is_aggressive and draft.side.sign > 0):
         raise Refused(Why.BAND_LOW)
+
+
+def _check_trigger(price: Decimal, listing: Listing) -> None:
+    """It has a tick as a price has, and no band."""
+    if price > listing.max_price:
+        raise Refused(Why.PRICE_HIGH)
+    if price < listing.min_price:
+        raise Refused(Why.PRICE_LOW)
+    if price % listing.instrument.tick_size != 0:
+        raise Refused(Why.PRICE_TICK)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 from core.model import ZERO
+
+_FIGURE = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 def plain(value: Decimal) -> str:
@@ -36,6 +39,11 @@ def utc(time_us: int) -> datetime:
 def iso(time_us: int) -> str:
     """`2025-06-24T19:23:41.402`: UTC without a zone, milliseconds."""
     return utc(time_us).replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def wire_figure(text: str) -> Decimal | None:
+    """A figure as both exchanges take it: digits and a point, no exponent, blank or plus sign."""
+    return Decimal(text) if _FIGURE.fullmatch(text) else None
 
 
 def decimal_or_none(text: str) -> Decimal | None:
