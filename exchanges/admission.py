@@ -31,12 +31,14 @@ class Rules:
 
     `fill_through`: a resting order waits until the path goes a whole tick beyond its price.
     `slippage`: the fraction by which what takes pays more, or gets less, than the last price.
+    `shrinks`: a reduce-only order that the position no longer covers keeps what it still does.
     """
 
     instrument: Instrument
     leverage: Decimal
     fill_through: bool = False
     slippage: Decimal = ZERO
+    shrinks: bool = False
 
 
 def is_marketable(request: OrderRequest, last: Decimal) -> bool:

@@ -23,7 +23,8 @@ to the tick away from it, never beyond its limit. IOC that is not marketable is 
 What is refused, and why, is in `admission`.
 
 **Reduce-only.** When the position shrinks below the sum of its reduce-only orders, the newest are
-EXPIRED, whole, until the sum fits: an order never changes its quantity, and never opens or flips.
+EXPIRED, whole, until the sum fits: an order never opens or flips, and changes its quantity only
+where the rules say `shrinks`: then the last of them keeps what fits.
 
 **Liquidation.** At the first tick where equity is no more than notional x (maintenance rate +
 liquidation fee): every order is EXPIRED and the whole position is closed at that price for the
@@ -254,8 +255,9 @@ class Market:
             self._liquidate(out)
             return
         for order in self.book.level(stop.side, stop.price):
-            if order.client_order_id in self.book.orders:  # not expired by the fill before it
-                self._fill_resting(order, out, take)
+            now = self.book.orders.get(order.client_order_id)
+            if now is not None:  # not expired by the fill before it; it may have shrunk
+                self._fill_resting(now, out, take)
 
     def refill(self, target: Decimal, out: Changes, take: Take | None = None) -> None:
         """Fill on what was filled in part, as far as the move to `target` goes its way."""
@@ -348,12 +350,21 @@ class Market:
         return filled
 
     def _expire_excess(self, out: Changes) -> None:
-        """End the newest reduce-only orders that the position no longer covers."""
+        """End, or shrink, the newest reduce-only orders that the position no longer covers."""
         for side in Side:
             closable = max(ZERO, -self.account.position * side.sign)
+            excess = self.book.reducing(side) - closable
             for order in self.book.excess(side, closable):
+                left = order.quantity - order.filled_qty
+                if self.rules.shrinks and left > excess:
+                    cut = replace(order, quantity=order.quantity - excess)
+                    self.book.orders[order.client_order_id] = cut
+                    out.orders[order.client_order_id] = cut
+                    out.events.append(cut)
+                    break
                 ended = self._end(order, OrderStatus.EXPIRED, "nothing left to reduce", out)
                 out.events.append(ended)
+                excess -= left
 
     def _liquidate(self, out: Changes) -> None:
         for order in tuple(self.book.orders.values()):

@@ -137,6 +137,7 @@ def _make_app(
         faults=faults,
         seed=seed,
         now_us=_now_us(),
+        shrinks=protocol == BACKPACK,
     )
     exchange: Exchange
     if protocol == BACKPACK:

@@ -37,6 +37,7 @@ _EXECUTION = {
     OrderChange.WAITING: "NEW",
     OrderChange.ACCEPTED: "NEW",
     OrderChange.FILLED: "TRADE",
+    OrderChange.SHRUNK: "AMENDMENT",  # not with Aster's rules
     OrderChange.CANCELED: "CANCELED",
     OrderChange.EXPIRED: "EXPIRED",
 }

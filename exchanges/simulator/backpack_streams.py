@@ -37,6 +37,7 @@ _CHANGES = {
     OrderChange.WAITING: "triggerPlaced",
     OrderChange.ACCEPTED: "orderAccepted",
     OrderChange.FILLED: "orderFill",
+    OrderChange.SHRUNK: "orderModified",
     OrderChange.CANCELED: "orderCancelled",
     OrderChange.EXPIRED: "orderExpired",
 }

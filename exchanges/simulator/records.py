@@ -167,6 +167,21 @@ def new_order(
     )
 
 
+def liquidation_of(number: int, engine: Fill, now_us: int) -> SimOrder:
+    """The order of a liquidation's fill: nobody sent it."""
+    draft = Draft(
+        symbol=engine.symbol,
+        side=engine.side,
+        price=None,
+        quantity=engine.quantity,
+        tif="IOC",
+        reduce_only=True,
+    )
+    order = new_order(number, draft, engine.quantity, now_us, LIQUIDATION)
+    order.reason = "Liquidation"
+    return order
+
+
 def request_of(order: SimOrder, last: Decimal) -> OrderRequest:
     """The order in the engine's words: its number is the engine's client order id."""
     is_now = order.price is None or order.tif != "GTC"
@@ -213,6 +228,7 @@ class OrderChange(enum.Enum):
     WAITING = "waiting"  # a conditional order was accepted; ACCEPTED follows when it is triggered
     ACCEPTED = "accepted"
     FILLED = "filled"
+    SHRUNK = "shrunk"  # a reduce-only order, by what the position no longer covers
     CANCELED = "canceled"
     EXPIRED = "expired"
 

@@ -23,7 +23,6 @@ from exchanges.simulator.past import Past
 from exchanges.simulator.portfolio import Portfolio
 from exchanges.simulator.reasons import EXPIRED, REFUSED, unfilled
 from exchanges.simulator.records import (
-    LIQUIDATION,
     BookEvent,
     Draft,
     Event,
@@ -38,6 +37,7 @@ from exchanges.simulator.records import (
     Trade,
     TradeEvent,
     Why,
+    liquidation_of,
     new_order,
     request_of,
 )
@@ -62,6 +62,7 @@ class Venue:
         faults: Faults,
         seed: int,
         now_us: int,
+        shrinks: bool = False,
     ) -> None:
         self.listings = {listing.symbol: listing for listing in listings}
         self.tell: Callable[[Event], None] = lambda _event: None
@@ -81,7 +82,7 @@ class Venue:
         for symbol, listing in self.listings.items():
             instrument, now_ms = listing.instrument, now_us // 1000
             start = instrument.round_price(price)
-            rules = Rules(instrument=instrument, leverage=Decimal(leverage))
+            rules = Rules(instrument=instrument, leverage=Decimal(leverage), shrinks=shrinks)
             self.markets[symbol] = Market(rules, open_account(balance), last=start, time_ms=now_ms)
             self.tapes[symbol] = Tape(
                 Past(seed, symbol, start, instrument.tick_size, now_ms), now_ms
@@ -305,6 +306,10 @@ class Venue:
         for event in changes.events:
             if isinstance(event, Fill):
                 self._book_fill(event)
+            elif isinstance(event, Order) and not event.status.is_terminal:
+                order = self.orders[int(event.client_order_id)]
+                order.quantity, order.updated_us = event.quantity, self.now_us
+                self.tell(OrderEvent(OrderChange.SHRUNK, order))
             elif isinstance(event, Order):
                 reason = "ReduceOnlyNotReduced" if "reduce" in event.reason else "Liquidation"
                 self._end(self.orders[int(event.client_order_id)], OrderStatus.EXPIRED, reason)
@@ -353,16 +358,7 @@ class Venue:
         """The order of a fill; a liquidation's is made here: nobody sent it."""
         if not engine.client_order_id.startswith(LIQUIDATION_PREFIX):
             return self.orders[int(engine.client_order_id)]
-        draft = Draft(
-            symbol=engine.symbol,
-            side=engine.side,
-            price=None,
-            quantity=engine.quantity,
-            tif="IOC",
-            reduce_only=True,
-        )
-        order = new_order(self._order_no, draft, engine.quantity, self.now_us, LIQUIDATION)
-        order.reason = "Liquidation"
+        order = liquidation_of(self._order_no, engine, self.now_us)
         self._remember(order)
         self.tell(OrderEvent(OrderChange.ACCEPTED, order))
         return order

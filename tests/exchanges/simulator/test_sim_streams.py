@@ -99,6 +99,20 @@ def test_backpack_tells_the_end_of_an_order(backpack: BackpackSim) -> None:
     ears.close()
 
 
+def test_backpack_shrinks_a_reduce_only_order_and_says_so(backpack: BackpackSim) -> None:
+    """It is told as modified, with the quantity that the position still covers."""
+    backpack.place("Bid", None, "2")
+    ears = backpack.listen("account.orderUpdate")
+    sent = {"clientId": 4, "reduceOnly": True, "postOnly": True}
+    assert backpack.place("Ask", "160", "2", **sent)[0] == 200
+    backpack.place("Ask", None, "0.8")
+    modified = ears.events("orderModified", until=lambda doc: doc["c"] == 4)[0]
+    shape(modified, of="backpack/ws_orderUpdate_modified")
+    assert (modified["q"], modified["Q"], modified["X"]) == ("1.2", "192", "New")
+    resting = backpack.call("GET", "/api/v1/orders", "orderQueryAll")[1]
+    assert [order["quantity"] for order in resting] == ["1.2"]
+
+
 def test_backpack_positions_begin_with_a_snapshot(backpack: BackpackSim) -> None:
     backpack.place("Ask", None, "2")
     ears = backpack.listen("account.positionUpdate")

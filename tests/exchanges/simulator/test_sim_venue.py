@@ -67,6 +67,7 @@ def make_venue(
         faults=faults,
         seed=seed,
         now_us=NOW_US,
+        shrinks=seed % 3 != 0,
     )
 
 
@@ -140,6 +141,32 @@ class Witness:
             assert order.filled == self.filled.get(order.number, D(0))
             assert (order.status is OrderStatus.FILLED) == (order.filled == order.quantity)
             assert order.is_open == (order.number not in self.ended)
+
+
+def test_a_reduce_only_order_shrinks_to_what_the_position_covers() -> None:
+    """The older one whole, the newer one by what is missing; then it fills at its new quantity."""
+    venue = make_venue(seed=1)
+    told: list[tuple[OrderChange, Decimal]] = []
+    venue.place(draft(Side.BUY, None, "3"))
+    older = venue.place(draft(Side.SELL, "151", "1", reduce_only=True))
+    newer = venue.place(draft(Side.SELL, "151", "2", reduce_only=True))
+    venue.tell = lambda event: (
+        told.append((event.change, event.order.quantity)) if isinstance(event, OrderEvent) else None
+    )
+    venue.place(draft(Side.SELL, None, "1.5"))
+    assert told[-1] == (OrderChange.SHRUNK, D("0.5"))
+    assert (older.quantity, newer.quantity, newer.status) == (1, D("0.5"), OrderStatus.NEW)
+    venue.move(SYMBOLS[0], D(152))
+    assert (newer.status, newer.filled) == (OrderStatus.FILLED, D("0.5"))
+    assert venue.markets[SYMBOLS[0]].account.position == 0
+
+
+def test_without_that_rule_it_expires_whole() -> None:
+    venue = make_venue(seed=0)
+    venue.place(draft(Side.BUY, None, "3"))
+    resting = venue.place(draft(Side.SELL, "151", "2", reduce_only=True))
+    venue.place(draft(Side.SELL, None, "1.5"))
+    assert (resting.status, resting.quantity) == (OrderStatus.EXPIRED, 2)
 
 
 ticks = st.integers(14_800, 15_200).map(lambda n: str(D(n) / 100))
