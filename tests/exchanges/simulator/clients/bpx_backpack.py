@@ -84,6 +84,11 @@ def account():
     assert statuses == {"Cancelled", "Filled", "Expired"}, statuses
     assert client.get_funding_payments(symbol=MARKET) == []
     assert client.get_settlements_history() == []
+    for empty in (client.get_deposits, client.get_withdrawals, client.get_borrow_history):
+        assert empty() == [], empty
+    refused = client.withdrawal("x" * 40, "USDC", "Solana", "1")
+    assert refused["code"] == "NOT_IMPLEMENTED", refused
+    assert client.get_deposit_address("Solana")["code"] == "NOT_IMPLEMENTED"
     client.update_account(leverage_limit="5")
     assert client.get_account()["leverageLimit"] == "5"
     stranger = Account(SIM["api_key"], "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")

@@ -19,17 +19,18 @@ SYMBOL = "SOL/USDT:USDT"
 MARKET = "SOLUSDT"
 
 
-def control(path, body):
-    request = urllib.request.Request(
-        SIM["base_url"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def control(path, body=None):
+    sent = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(SIM["base_url"] + path, sent, headers)
     return json.load(urllib.request.urlopen(request, timeout=20))
 
 
 def options():
+    at_once = {"enableRateLimit": False}  # else it waits a third of a second before each call
     if IS_V3:
-        return {"privateKey": SIM["secret_key"]}
-    return {"apiKey": SIM["api_key"], "secret": SIM["secret_key"]}
+        return {"privateKey": SIM["secret_key"], **at_once}
+    return {"apiKey": SIM["api_key"], "secret": SIM["secret_key"], **at_once}
 
 
 def aim(exchange):
@@ -132,6 +133,42 @@ def rest():
     return seen
 
 
+def figures():
+    """The figures that ccxt makes of the answers, against the ledger of the simulator."""
+    exchange = aim(ccxt.aster({**options(), "options": {"defaultType": "swap"}}))
+    exchange.load_markets()
+    for frame in ("1m", "1h", "1d"):
+        assert len(exchange.fetch_ohlcv(SYMBOL, frame, None, 4)) == 4, frame
+    marks = exchange.fetch_ohlcv(SYMBOL, "1h", None, 2, {"price": "mark"})
+    assert marks[-1][4] == 150, marks
+    assert exchange.fetch_leverage(SYMBOL)["longLeverage"] == 5
+    assert exchange.fetch_margin_mode(SYMBOL)["marginMode"] == "cross"
+    kinds = (  # type, side, price, params: status and amount filled, as fetched afterwards
+        ("limit", "buy", 139, {"timeInForce": "HIDDEN"}, "open", 0),
+        ("STOP_MARKET", "sell", None, {"stopPrice": 130}, "open", 0),
+        ("TRAILING_STOP_MARKET", "sell", None, {"callbackRate": 5, "quantity": "1"}, "open", 0),
+        ("limit", "sell", 149, {"timeInForce": "FOK", "newOrderRespType": "RESULT"}, "closed", 1),
+    )
+    for kind, side, price, params, status, filled in kinds:
+        order = exchange.create_order(SYMBOL, kind, side, 1, price, params)
+        assert (order["status"], order["filled"]) == (status, filled), order
+        assert order["remaining"] == 1 - filled, order
+    assert order["average"] == 150, order
+    control("/_sim/price", {"symbol": MARKET, "price": "151"})
+    truth = control("/_sim/ledger")["accounts"][SIM["api_key"]]
+    held, cash = truth["positions"][0], truth["balances"][0]
+    position = exchange.fetch_positions([SYMBOL])[0]
+    assert (position["side"], position["contracts"]) == ("long", float(held["quantity"])), position
+    assert position["unrealizedPnl"] == float(held["unrealized"]), (position, held)
+    assert position["entryPrice"] == 150, position
+    assert exchange.fetch_balance()["USDT"]["total"] == float(cash["balance"]), cash
+    ledger = exchange.fetch_ledger("USDT")
+    sums = sum(row["amount"] * (1 if row["direction"] == "in" else -1) for row in ledger)
+    assert abs(100_000 + sums - float(cash["balance"])) < 1e-9, ledger
+    exchange.cancel_all_orders(SYMBOL)
+    return len(truth["fills"])
+
+
 async def first(what, wait_s=30):
     return await asyncio.wait_for(what, wait_s)
 
@@ -154,6 +191,12 @@ async def streams():
         mark = asyncio.create_task(first(exchange.watch_mark_price(SYMBOL)))
         candles = asyncio.create_task(first(exchange.watch_ohlcv(SYMBOL, "1m")))
         waiting = [orders, mine, positions, balance, book, trades, quotes, ticker, mark, candles]
+        waiting += [
+            asyncio.create_task(first(exchange.watch_tickers([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_order_book_for_symbols([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_trades_for_symbols([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_ohlcv_for_symbols([[SYMBOL, "5m"]]))),
+        ]
         deadline = loop.time() + 40
         price = 149.9
         while not all(task.done() for task in waiting):  # move the market until all was heard
@@ -179,4 +222,4 @@ async def streams():
 
 
 if __name__ == "__main__":
-    print(json.dumps({"rest": rest(), "streams": asyncio.run(streams())}))
+    print(json.dumps({"rest": rest(), "fills": figures(), "streams": asyncio.run(streams())}))

@@ -17,10 +17,10 @@ SYMBOL = "SOL/USDC:USDC"
 MARKET = "SOL_USDC_PERP"
 
 
-def control(path, body):
-    request = urllib.request.Request(
-        SIM["base_url"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def control(path, body=None):
+    sent = None if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(SIM["base_url"] + path, sent, headers)
     return json.load(urllib.request.urlopen(request, timeout=20))
 
 
@@ -118,6 +118,55 @@ def rest():
     return seen
 
 
+def figures():
+    """The figures that ccxt makes of the answers, against the ledger of the simulator."""
+    exchange = aim(ccxt.backpack(options()))
+    exchange.load_markets()
+    for frame in ("1m", "5m", "1h", "4h", "1d", "1w"):
+        candles = exchange.fetch_ohlcv(SYMBOL, frame, None, 4)
+        assert len(candles) == 4, (frame, candles)
+        starts = [row[0] for row in candles]
+        step = exchange.parse_timeframe(frame) * 1000
+        assert starts == [starts[0] + step * n for n in range(4)], (frame, starts)
+    assert candles[-1][4] == exchange.fetch_mark_ohlcv(SYMBOL, "1w", None, 1)[-1][4]
+    kinds = (  # type, side, amount, price, params: status, filled
+        ("limit", "buy", 1, 150, {}, "closed", 1),
+        ("limit", "buy", 1, 149.99, {}, "open", 0),
+        ("limit", "buy", 1, 151, {"timeInForce": "IOC"}, "closed", 1),
+        ("limit", "buy", 1, 140, {"timeInForce": "FOK"}, "canceled", 0),
+        ("limit", "buy", 1, 140, {"timeInForce": "PO"}, "open", 0),
+        ("limit", "sell", 1, 160, {"reduceOnly": True}, "open", 0),
+        ("market", "sell", 1, None, {"triggerPrice": 130}, "open", 0),
+    )
+    for kind, side, amount, price, params, status, filled in kinds:
+        order = exchange.create_order(SYMBOL, kind, side, amount, price, params)
+        assert (order["status"], order["filled"]) == (status, filled), order
+        assert order["remaining"] == amount - filled, order
+        assert order["average"] == (150 if filled else None), order
+        assert abs(order["timestamp"] - exchange.milliseconds()) < 60_000, order
+    moved = exchange.edit_order(order["id"], SYMBOL, "limit", "buy", 2, 141)
+    assert (moved["amount"], moved["price"], moved["status"]) == (2, 141, "open"), moved
+    control("/_sim/price", {"symbol": MARKET, "price": "149"})
+    truth = control("/_sim/ledger")["accounts"][SIM["api_key"]]
+    held, cash = truth["positions"][0], truth["balances"][0]
+    position = exchange.fetch_positions([SYMBOL])[0]
+    info = position["info"]
+    assert (position["side"], info["netQuantity"]) == ("long", held["quantity"]), position
+    assert info["pnlUnrealized"] == held["unrealized"], (info, held)
+    assert float(position["entryPrice"]) == 149.998, position  # four at 150, one at 149.99
+    balance = exchange.fetch_balance()["USDC"]
+    assert balance["total"] == float(cash["balance"]), (balance, cash)
+    fees = sum(trade["fee"]["cost"] for trade in exchange.fetch_my_trades(SYMBOL))
+    assert abs(fees - sum(float(fill["fee"]) for fill in truth["fills"])) < 1e-9
+    ended = exchange.cancel_all_orders(SYMBOL)
+    assert {order["status"] for order in ended} == {"canceled"}, ended
+    assert exchange.fetch_deposits() == exchange.fetch_withdrawals() == []
+    refused(
+        ccxt.OperationFailed, lambda: exchange.fetch_deposit_address("USDC", {"network": "SOL"})
+    )
+    return len(truth["fills"])
+
+
 async def first(what, wait_s=30):
     return await asyncio.wait_for(what, wait_s)
 
@@ -137,6 +186,12 @@ async def streams():
         candles = asyncio.create_task(first(exchange.watch_ohlcv(SYMBOL, "1m")))
         price = 149.9
         waiting = [orders, positions, book, trades, quotes, ticker, candles]
+        waiting += [
+            asyncio.create_task(first(exchange.watch_tickers([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_order_book_for_symbols([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_trades_for_symbols([SYMBOL]))),
+            asyncio.create_task(first(exchange.watch_ohlcv_for_symbols([[SYMBOL, "5m"]]))),
+        ]
         deadline = loop.time() + 40
         await exchange.create_order(SYMBOL, "limit", "buy", 1, 149)
         while not all(task.done() for task in waiting):  # move the market until all was heard
@@ -158,10 +213,12 @@ async def streams():
         seen["last"] = ticker.result()["last"]
         assert len(candles.result()) >= 1
         await exchange.cancel_all_orders(SYMBOL)
+        for leave in (exchange.un_watch_trades, exchange.un_watch_order_book):
+            await first(leave(SYMBOL))
     finally:
         await exchange.close()
     return seen
 
 
 if __name__ == "__main__":
-    print(json.dumps({"rest": rest(), "streams": asyncio.run(streams())}))
+    print(json.dumps({"rest": rest(), "fills": figures(), "streams": asyncio.run(streams())}))
