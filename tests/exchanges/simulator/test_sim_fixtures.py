@@ -1,7 +1,7 @@
 """Each REST answer has the fields of its reference reply, with the same kinds of values.
 
 The tables name how each reply is had; a reply of the reference that no table names fails a test, so
-that a new one is compared too. Frames of sockets are compared in `test_sim_streams`.
+that a new one is compared too. The frames of sockets: `test_sim_frames`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from shapes import differences, reference_names
 from sim_world import SOL, SOLUSDT, SPECS, AsterSim, BackpackSim, running, spec
 
 pytestmark = [
@@ -203,7 +204,6 @@ ELSEWHERE = {  # name: where it is tested, or why it is none of the simulator's 
     "aster/positionRisk_hedge": "hedge mode is not simulated",
     "aster/positionSide_dual_post": "test_sim_aster: it wants a flat account",
 }
-DYNAMIC = ("capital",)  # keyed by asset: the assets of the sample need not be ours
 
 
 @pytest.fixture(scope="module")
@@ -258,56 +258,10 @@ def test_aster_replies_have_the_fields_of_the_reference(aster: AsterSim, name: s
 def test_every_reference_reply_is_compared() -> None:
     known = {f"backpack/{name}" for name in BACKPACK} | {f"aster/{name}" for name in ASTER}
     assert not known & set(ELSEWHERE)
-    found = {
-        f"{path.parent.name}/{path.stem}"
-        for path in (SPECS / "fixtures").glob("*/*.json")
-        if not path.stem.startswith("ws_")
-    }
-    assert found == known | set(ELSEWHERE)
+    assert reference_names(is_frame=False) == known | set(ELSEWHERE)
 
 
 def compare(name: str, status: int, answer: Any) -> None:
     reference = spec(f"fixtures/{name}.json")
     assert status == reference["meta"]["http_status"], answer
     assert not list(differences(answer, reference["body"], name))
-
-
-def differences(answer: Any, sample: Any, where: str) -> Iterator[str]:
-    """Where the answer lacks a field of the sample, or has another kind of value.
-
-    A field that is null on either side is only asked to be there; a number is a number.
-    """
-    if sample is None or (answer is None and where.count(".") + where.count("[")):
-        return
-    if isinstance(sample, dict) and isinstance(answer, dict):
-        if where.endswith(DYNAMIC):
-            sample = dict.fromkeys(answer, next(iter(sample.values())))
-        for key, value in sample.items():
-            if key in answer:
-                yield from differences(answer[key], value, f"{where}.{key}")
-            else:
-                yield f"{where}.{key}: is missing"
-    elif isinstance(sample, list) and isinstance(answer, list):
-        if sample and not answer:
-            yield f"{where}: is empty"
-        for index, item in enumerate(answer):
-            alike = [known for known in sample if is_like(item, known)]
-            if alike:
-                known = alike[0] if isinstance(item, dict) else sample[min(index, len(sample) - 1)]
-                yield from differences(item, known, f"{where}[{index}]")
-    elif kind(sample) != kind(answer):
-        yield f"{where}: was {answer!r}, expected one such as {sample!r}"
-
-
-def is_like(item: Any, sample: Any) -> bool:
-    """A market order among limit orders has other fields, and a filter has its type's."""
-    if not isinstance(item, dict) or not isinstance(sample, dict):
-        return True
-    names = ("orderType", "filterType", "operation")
-    is_same_type = all(item.get(name) == sample.get(name) for name in names)
-    return is_same_type and ("code" in item) == ("code" in sample)
-
-
-def kind(value: Any) -> type:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float if is_number else type(value)
