@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from core.model import Side
 from exchanges.simulator.backpack_auth import BackpackError, bad_request
 from exchanges.simulator.limits import Listing
-from exchanges.simulator.records import Draft, Refused, Trigger, Why
+from exchanges.simulator.records import Draft, Exit, Refused, Trigger, Why
 from exchanges.simulator.text import plain, wire_figure
 
 Kind = TypeVar("Kind")
@@ -17,7 +17,8 @@ Kind = TypeVar("Kind")
 SIDES = {"Bid": Side.BUY, "Ask": Side.SELL}
 MAX_BATCH = 50  # the highest figure that any public client uses; the document names none
 MAX_CLIENT_ID = 2**32 - 1
-_ATTACHED = ("stopLossTriggerPrice", "takeProfitTriggerPrice")
+_EXITS = ("stopLoss", "takeProfit")
+_TRIGGERS = {name: name for name in ("MarkPrice", "LastPrice", "IndexPrice")}  # one price here
 
 REFUSALS: dict[Why, tuple[str, str]] = {
     Why.SYMBOL: ("INVALID_SYMBOL", "Invalid symbol"),
@@ -78,8 +79,6 @@ def draft_of(
         {x: x for x in known_stp},
         "RejectTaker",
     )
-    if any(payload.get(name) is not None for name in _ATTACHED):
-        raise bad_request("Attached stop loss and take profit are not simulated", "NOT_IMPLEMENTED")
     trigger, trigger_quantity = _trigger(payload, last_of(symbol))
     price = figure(payload, "price")
     is_post_only = _flag(payload, "postOnly")
@@ -98,11 +97,17 @@ def draft_of(
         reduce_only=_flag(payload, "reduceOnly"),
         client_id=client_id(payload),
         trigger=trigger,
+        exits=_exits(payload, side, price if price is not None else last_of(symbol)),
         extra={
             "stp": stp,
             "reduce_only": payload.get("reduceOnly"),
             "trigger_by": payload.get("triggerBy"),
             "trigger_quantity": payload.get("triggerQuantity"),
+            "exits": {
+                name: None if payload.get(name) is None else str(payload[name])
+                for exit_ in _EXITS
+                for name in (f"{exit_}TriggerPrice", f"{exit_}LimitPrice", f"{exit_}TriggerBy")
+            },
         },
     )
 
@@ -123,6 +128,25 @@ def _trigger(
     if percent is None or not 0 < percent <= 100:
         raise bad_request('parse request payload error: failed to parse "triggerQuantity"')
     return Trigger(price=price, is_above=price > last, share=percent / 100), None
+
+
+def _exits(payload: Mapping[str, Any], side: Side, entry: Decimal) -> tuple[Exit, ...]:
+    """The stop loss on the side of `entry` that loses, the take profit on the other."""
+    found = []
+    for name in _EXITS:
+        price, limit = figure(payload, f"{name}TriggerPrice"), figure(payload, f"{name}LimitPrice")
+        by = payload.get(f"{name}TriggerBy")
+        if price is None and (limit is not None or by is not None):
+            raise bad_request(f"Must specify `{name}TriggerPrice`")
+        if by is not None:
+            _choice(payload, f"{name}TriggerBy", "TriggerBy", _TRIGGERS)
+        if price is None:
+            continue
+        is_above = (side is Side.BUY) == (name == "takeProfit")
+        if price == entry or (price > entry) != is_above:
+            raise bad_request(f"Invalid {name}TriggerPrice", "INVALID_PRICE")
+        found.append(Exit(trigger=Trigger(price=price, is_above=is_above), limit=limit, by=by))
+    return tuple(found)
 
 
 def symbol_of(payload: Mapping[str, Any], listings: Mapping[str, Listing]) -> str:

@@ -46,6 +46,14 @@ _POSITIONS = {
     "adjusted": "positionAdjusted",
     "closed": "positionClosed",
 }
+_EXIT_KEYS = {
+    "takeProfitTriggerPrice": "a",
+    "stopLossTriggerPrice": "b",
+    "takeProfitLimitPrice": "j",
+    "stopLossLimitPrice": "k",
+    "takeProfitTriggerBy": "d",
+    "stopLossTriggerBy": "g",
+}
 _EVERY_S_MS = 1_000
 _OPEN_INTEREST_MS = 60_000
 
@@ -363,6 +371,10 @@ def _describe(order: SimOrder, doc: dict[str, Any]) -> None:
         doc["Y"] = str(order.extra.get("trigger_quantity"))
         if order.extra.get("trigger_by") is not None:
             doc["B"] = order.extra["trigger_by"]
+    if order.related is not None:
+        doc["I"] = str(order.related)
+    given = order.extra.get("exits", {})
+    doc |= {key: given[name] for name, key in _EXIT_KEYS.items() if given.get(name) is not None}
     if order.price is not None:
         doc["p"] = plain(order.price)
         doc["Q"] = plain(order.price * order.quantity)

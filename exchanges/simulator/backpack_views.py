@@ -78,6 +78,9 @@ def _order(known: SimOrder) -> dict[str, Any]:
         "executedQuantity": plain(known.filled),
         "executedQuoteQuantity": plain(known.filled_quote),
     }
+    doc |= known.extra.get("exits", {})
+    if known.related is not None:
+        doc["relatedOrderId"] = str(known.related)
     if known.trigger is not None:
         doc["triggerPrice"] = plain(known.trigger.price)
         doc["triggerQuantity"] = known.extra.get("trigger_quantity")

@@ -52,6 +52,10 @@ def check(draft: Draft, listing: Listing, last: Decimal) -> None:
         _check_price(draft, draft.price, listing, last)
     if draft.trigger is not None:
         _check_trigger(draft.trigger.price, listing)
+    for exit_ in draft.exits:
+        for price in (exit_.trigger.price, exit_.limit):
+            if price is not None:
+                _check_trigger(price, listing)
     quantity = draft.quantity
     if quantity is None:
         if draft.quote_quantity is None or draft.price is not None:

@@ -69,6 +69,15 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """A stop loss or take profit attached to an order: it waits once that has filled."""
+
+    trigger: Trigger
+    limit: Decimal | None  # None: at the market
+    by: str | None  # which price triggers it, as the client said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
     """An order as asked for. `price` None: a market order; `tif` GTC, IOC or FOK.
 
@@ -86,6 +95,7 @@ class Draft:
     client_id: str | None = None
     expires_crossing: bool = False
     trigger: Trigger | None = None
+    exits: tuple[Exit, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -112,6 +122,8 @@ class SimOrder:
     reason: str = ""
     origin: str = USER
     trigger: Trigger | None = None
+    exits: tuple[Exit, ...] = ()  # to be placed when it has filled
+    related: int | None = None  # the order whose exit this is
     is_waiting: bool = False  # for its trigger
     triggered_us: int | None = None
     best: Decimal | None = None  # what a trailing order has seen since its watch began
@@ -164,6 +176,50 @@ def new_order(
         extra=draft.extra,
         origin=origin,
         trigger=draft.trigger,
+        exits=draft.exits,
+    )
+
+
+def exits_of(order: SimOrder) -> list[Draft]:
+    """The exits of an order that has ended, for what it filled; none when it filled nothing."""
+    if not order.filled:
+        return []
+    return [
+        Draft(
+            symbol=order.symbol,
+            side=order.side.opposite,
+            price=exit.limit,
+            quantity=order.filled,
+            reduce_only=True,
+            trigger=exit.trigger,
+            extra={
+                "reduce_only": True,
+                "trigger_by": exit.by,
+                "trigger_quantity": str(order.filled),
+            },
+        )
+        for exit in order.exits
+    ]
+
+
+def trade_of(
+    number: int,
+    price: Decimal,
+    quantity: Decimal,
+    time_us: int,
+    buyer_is_maker: bool,
+    owner: int = 0,
+    is_buy: bool = True,
+) -> Trade:
+    """A public trade; `owner`, the order of ours in it, 0 for none, bought or sold."""
+    return Trade(
+        number=number,
+        price=price,
+        quantity=quantity,
+        time_us=time_us,
+        buyer_is_maker=buyer_is_maker,
+        buyer=owner if is_buy else 0,
+        seller=0 if is_buy else owner,
     )
 
 
@@ -274,3 +330,11 @@ class BookEvent:
 
 
 Event = OrderEvent | PositionEvent | FundingEvent | LeverageEvent | TradeEvent | BookEvent
+
+
+def position_event(symbol: str, before: Decimal, after: Decimal) -> PositionEvent:
+    """What a fill did to a position."""
+    if after == 0:
+        return PositionEvent(symbol, "closed")
+    is_new = before == 0 or (before > 0) != (after > 0)
+    return PositionEvent(symbol, "opened" if is_new else "adjusted")

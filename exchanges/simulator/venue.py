@@ -8,6 +8,7 @@ returns. Matching, margin, funding and liquidation are the shared engine's (`exc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 
@@ -30,16 +31,18 @@ from exchanges.simulator.records import (
     LeverageEvent,
     OrderChange,
     OrderEvent,
-    PositionEvent,
     Refused,
     SimFill,
     SimOrder,
     Trade,
     TradeEvent,
     Why,
+    exits_of,
     liquidation_of,
     new_order,
+    position_event,
     request_of,
+    trade_of,
 )
 from exchanges.simulator.tape import Tape
 
@@ -74,6 +77,7 @@ class Venue:
         self._by_client: dict[tuple[str, str], SimOrder] = {}  # the latest one with this id
         self._open: dict[str, dict[int, SimOrder]] = {symbol: {} for symbol in self.listings}
         self._waiting: dict[int, SimOrder] = {}  # conditional orders before their trigger
+        self._ended: list[SimOrder] = []  # whose exits are not placed yet
         self._order_no = FIRST_ORDER
         self._trade_no = FIRST_TRADE
         self.markets: dict[str, Market] = {}
@@ -104,8 +108,8 @@ class Venue:
         if symbol is not None:
             self.market(symbol)
             return list(self._open[symbol].values())
-        found = [order for orders in self._open.values() for order in orders.values()]
-        return sorted(found, key=lambda order: order.number)
+        every = (order for orders in self._open.values() for order in orders.values())
+        return sorted(every, key=lambda order: order.number)
 
     def find(self, symbol: str, *, number: int | None, client_id: str | None) -> SimOrder:
         """One order by its id, else by client id. Errors: Refused (SYMBOL, NOT_FOUND)."""
@@ -144,10 +148,10 @@ class Venue:
         self._enter(order, placed, changes)
         return order
 
-    def wait(self, draft: Draft) -> SimOrder:
-        """Accept a conditional order: it enters the book when its trigger is reached.
+    def wait(self, draft: Draft, related: int | None = None) -> SimOrder:
+        """Accept a conditional order, which enters the book when its trigger is reached.
 
-        Errors: Refused; nothing changed.
+        `related`: the order whose exit it is. Errors: Refused; nothing changed.
         """
         last = self.market(draft.symbol).last
         assert draft.trigger is not None
@@ -161,7 +165,7 @@ class Venue:
         if len(self._waiting) >= MAX_WAITING:
             raise Refused(Why.TOO_MANY_TRIGGERS)
         self._check_room(draft)
-        order.is_waiting = True
+        order.is_waiting, order.related = True, related
         self._waiting[order.number] = order
         self._remember(order)
         self.tell(OrderEvent(OrderChange.WAITING, order))
@@ -177,6 +181,7 @@ class Venue:
             if market.cancel(str(order.number), Changes()) is None:
                 raise Refused(Why.NOT_FOUND)
         self._end(order, OrderStatus.CANCELED, "")
+        self._place_exits()
         self.tell(BookEvent(order.symbol, is_price=False))
         return order
 
@@ -195,10 +200,12 @@ class Venue:
         tape = self.tapes[symbol]
         tape.price(target, market.time_ms)
         if target != before and not changes.fills:
-            self._trade(symbol, target, instrument.min_quantity * 100, target < before)
+            size, is_down = instrument.min_quantity * 100, target < before
+            self._publish(symbol, trade_of(self._trade_no, target, size, self.now_us, is_down))
         self._take(changes)
+        self._place_exits()
         for order in tuple(self._waiting.values()):
-            if order.symbol == symbol and order.is_due(target):
+            if order.is_waiting and order.symbol == symbol and order.is_due(target):
                 self._trigger(order)
         self.tell(BookEvent(symbol, is_price=True))
 
@@ -211,6 +218,7 @@ class Venue:
         changes = Changes()
         market.refill(market.last, changes)
         self._take(changes)
+        self._place_exits()
         self.tell(BookEvent(symbol, is_price=False))
 
     def waiting(self, symbol: str) -> bool:
@@ -248,8 +256,7 @@ class Venue:
 
     def _check_room(self, draft: Draft) -> None:
         """Errors: Refused for a client id in use, or one order too many."""
-        key = (draft.symbol, draft.client_id or "")
-        known = self._by_client.get(key) if draft.client_id is not None else None
+        known = self._by_client.get((draft.symbol, draft.client_id or ""))
         if known is not None and known.is_open:
             raise Refused(Why.DUPLICATE_ID)
         most = self.listings[draft.symbol].instrument.max_open_orders
@@ -272,13 +279,17 @@ class Venue:
         self._take(changes)
         if placed.status is OrderStatus.EXPIRED and order.is_open:
             self._end(order, OrderStatus.EXPIRED, unfilled(order))
+        self._place_exits()
         self.tell(BookEvent(order.symbol, is_price=False))
 
     def _trigger(self, order: SimOrder) -> None:
-        """A conditional order enters the book, or expires when it may not."""
+        """A conditional order enters the book, or expires when it may not; its twin ends."""
         del self._waiting[order.number]
         order.is_waiting = False
         order.triggered_us = self.now_us
+        for other in tuple(self._waiting.values()):
+            if order.related is not None and other.related == order.related:
+                self._end(other, OrderStatus.CANCELED, "")
         market = self.portfolio.lend(order.symbol, for_order=True)
         assert order.trigger is not None
         if order.trigger.share is not None:
@@ -326,6 +337,7 @@ class Venue:
         order.status = OrderStatus.FILLED if is_done else OrderStatus.PARTIALLY_FILLED
         if is_done:
             self._open[order.symbol].pop(order.number, None)
+            self._ended.append(order)
         number = self._trade_no
         fill = replace(
             engine,
@@ -342,17 +354,13 @@ class Venue:
         )
         self.fills.append(known)
         is_buy = fill.side is Side.BUY
-        self._trade(
-            fill.symbol, fill.price, fill.quantity, is_buy == fill.is_maker, order.number, is_buy
+        is_maker = is_buy == fill.is_maker  # the buyer
+        trade = trade_of(
+            number, fill.price, fill.quantity, self.now_us, is_maker, order.number, is_buy
         )
+        self._publish(fill.symbol, trade)
         self.tell(OrderEvent(OrderChange.FILLED, order, known))
-        if after.position == 0:
-            change = "closed"
-        elif booked.position == 0 or (booked.position > 0) != (after.position > 0):
-            change = "opened"
-        else:
-            change = "adjusted"
-        self.tell(PositionEvent(fill.symbol, change))
+        self.tell(position_event(fill.symbol, booked.position, after.position))
 
     def _order_of(self, engine: Fill) -> SimOrder:
         """The order of a fill; a liquidation's is made here: nobody sent it."""
@@ -363,27 +371,21 @@ class Venue:
         self.tell(OrderEvent(OrderChange.ACCEPTED, order))
         return order
 
-    def _trade(
-        self,
-        symbol: str,
-        price: Decimal,
-        quantity: Decimal,
-        buyer_is_maker: bool,
-        number: int = 0,
-        is_buy: bool = True,
-    ) -> None:
-        trade = Trade(
-            number=self._trade_no,
-            price=price,
-            quantity=quantity,
-            time_us=self.now_us,
-            buyer_is_maker=buyer_is_maker,
-            buyer=number if is_buy else 0,
-            seller=0 if is_buy else number,
-        )
+    def _publish(self, symbol: str, trade: Trade) -> None:
         self._trade_no += 1
         self.tapes[symbol].trade(trade)
         self.tell(TradeEvent(symbol, trade))
+
+    def _place_exits(self) -> None:
+        """Let the stop losses and take profits wait whose orders have ended."""
+        while self._ended:
+            parent = self._ended.pop(0)
+            for draft in exits_of(parent):
+                try:
+                    self.wait(draft, parent.number)
+                except Refused:  # the price is beyond its trigger: it takes now, or not at all
+                    with suppress(Refused):
+                        self.place(replace(draft, trigger=None, price=None))
 
     def _end(self, order: SimOrder, status: OrderStatus, reason: str) -> None:
         order.status = status
@@ -392,5 +394,6 @@ class Venue:
         order.is_waiting = False
         self._waiting.pop(order.number, None)
         self._open[order.symbol].pop(order.number, None)
+        self._ended.append(order)
         change = OrderChange.CANCELED if status is OrderStatus.CANCELED else OrderChange.EXPIRED
         self.tell(OrderEvent(change, order))

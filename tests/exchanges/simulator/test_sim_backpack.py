@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -69,7 +70,10 @@ REFUSED = [
     (order(clientId="a"), 400, "INVALID_CLIENT_REQUEST", "clientId"),
     (order(triggerPrice="1"), 400, "INVALID_CLIENT_REQUEST", "or neither"),
     (order(triggerPrice="160", triggerQuantity="0%"), 400, "INVALID_CLIENT_REQUEST", "Quantity"),
-    (order(stopLossTriggerPrice="1"), 400, "NOT_IMPLEMENTED", "stop loss"),
+    (order(stopLossTriggerPrice="141"), 400, "INVALID_PRICE", "stopLossTriggerPrice"),
+    (order(takeProfitTriggerPrice="139"), 400, "INVALID_PRICE", "takeProfitTriggerPrice"),
+    (order(takeProfitTriggerPrice="150.001"), 400, "INVALID_CLIENT_REQUEST", "too long"),
+    (order(stopLossLimitPrice="130"), 400, "INVALID_CLIENT_REQUEST", "stopLossTriggerPrice"),
     ([LIMIT], 400, "INVALID_CLIENT_REQUEST", "object"),
 ]
 
@@ -258,6 +262,37 @@ def test_a_conditional_order_waits_for_its_trigger(sim: BackpackSim) -> None:
     assert [item["clientId"] for item in ended] == [9]
     sim.price("160", SOL)
     assert len(sim.account()["fills"]) == 2
+
+
+@pytest.mark.parametrize(("goes_to", "gained"), [("160", "20"), ("135", "-5")])
+def test_attached_exits_wait_for_the_fill_and_end_each_other(
+    sim: BackpackSim, goes_to: str, gained: str
+) -> None:
+    """A stop loss and a take profit of what was filled, reduce-only; the first one takes."""
+    exits = {"stopLossTriggerPrice": "135", "takeProfitTriggerPrice": "160"}
+    placed = sim.place("Bid", "140", "2", **exits)[1]
+    assert {name: placed[name] for name in exits} == exits
+    assert len(sim.call("GET", "/api/v1/orders", "orderQueryAll")[1]) == 1
+    sim.price("140", SOL)
+    waiting = sim.call("GET", "/api/v1/orders", "orderQueryAll")[1]
+    assert [(o["side"], o["status"], o["triggerPrice"]) for o in waiting] == [
+        ("Ask", "TriggerPending", "135"),
+        ("Ask", "TriggerPending", "160"),
+    ]
+    assert {o["relatedOrderId"] for o in waiting} == {placed["id"]}
+    sim.price(goes_to, SOL)
+    assert sim.call("GET", "/api/v1/orders", "orderQueryAll")[1] == []
+    account = sim.account()
+    assert account["positions"][0]["quantity"] == "0"
+    assert [order["status"] for order in account["orders"]].count("CANCELED") == 1
+    row = sim.call("GET", "/wapi/v1/history/position", "positionHistoryQueryAll")[1][0]
+    assert row["cumulativePnlRealized"] == str(Decimal(gained) * 2)
+
+
+def test_exits_of_an_order_that_never_filled_never_wait(sim: BackpackSim) -> None:
+    sim.place("Bid", "140", "2", clientId=1, stopLossTriggerPrice="135")
+    sim.call("DELETE", "/api/v1/order", "orderCancel", {"symbol": SOL, "clientId": 1})
+    assert sim.call("GET", "/api/v1/orders", "orderQueryAll")[1] == []
 
 
 def test_reduce_only_never_flips(sim: BackpackSim) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 from itertools import pairwise
 from random import Random
@@ -18,6 +19,7 @@ from exchanges.simulator.past import INTERVALS, Past
 from exchanges.simulator.records import (
     Draft,
     Event,
+    Exit,
     FundingEvent,
     OrderChange,
     OrderEvent,
@@ -89,6 +91,7 @@ class Witness:
         self.trades: set[int] = set()
         self.ended: set[int] = set()
         self.accepted: set[int] = set()
+        self.waiting: set[int] = set()
         venue.tell = self.hear
 
     def hear(self, event: Event) -> None:
@@ -99,12 +102,14 @@ class Witness:
             assert number not in self.ended, "an order that has ended is told of no more"
             if event.change is OrderChange.WAITING:
                 assert event.order.is_waiting
+                self.waiting.add(number)
                 return
             if event.change is OrderChange.ACCEPTED:
                 assert number not in self.accepted
                 self.accepted.add(number)
             else:
-                assert number in self.accepted, "accepted comes first"
+                is_known = number in self.accepted or number in self.waiting
+                assert is_known, "accepted comes first"
             if event.fill is not None:
                 fill = event.fill.fill
                 assert event.fill.number not in self.trades
@@ -312,6 +317,31 @@ def test_triggers_fire_once_and_the_ledger_adds_up(seed: int) -> None:
         witness.check()
     assert len(venue.fills) > 20
     assert sum(order.triggered_us is not None for order in venue.orders.values()) > 20
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_exits_never_open_a_position_and_the_ledger_adds_up(seed: int) -> None:
+    """Orders with a stop loss and a take profit, filled in part or whole, on a wandering price."""
+    chance, symbol = Random(seed), SYMBOLS[0]
+    venue = make_venue(partial=(0, 0.5)[seed % 2], seed=seed)
+    witness = Witness(venue)
+    for _ in range(300):
+        venue.now_us += 1_000
+        last, side = venue.markets[symbol].last, chance.choice(list(Side))
+        loss, gain = (last - side.sign * 2, last + side.sign * 2)
+        exits = tuple(
+            Exit(trigger=Trigger(price=price, is_above=price > last), limit=None, by=None)
+            for price in (loss, gain)
+        )
+        if chance.random() < 0.3:
+            with suppress(Refused):
+                venue.place(draft(side, str(last - side.sign), "1", exits=exits))
+        else:
+            venue.move(symbol, last + D(chance.randint(-200, 200)) / 100)
+        witness.check()
+    ended = [order for order in venue.orders.values() if order.related is not None]
+    assert {order.status for order in ended} >= {OrderStatus.FILLED, OrderStatus.CANCELED}
+    assert all(order.reduce_only for order in ended)
 
 
 def test_two_symbols_share_one_margin() -> None:
