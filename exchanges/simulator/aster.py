@@ -80,10 +80,9 @@ class Aster:
 
     def failure(self, status: int) -> Reply:
         if status == 429:
-            body = {
-                "code": -1003,
-                "msg": "Too many requests; current limit is 2400 requests per minute.",
-            }
+            text = "Too many requests; current limit is 2400 requests per minute. "
+            text += "Please use the websocket for live updates to avoid polling the API."
+            body = {"code": -1003, "msg": text}
             return Reply(429, dumps(body), headers=(("retry-after", "1"),))
         text = "An unknown error occured while processing the request."
         return Reply(status, dumps({"code": -1000, "msg": text}))

@@ -162,7 +162,7 @@ class Venue:
         order = new_order(self._order_no, draft, draft.quantity or ZERO, self.now_us)
         if order.is_due(last):  # a trailing one never is: its watch begins here
             raise Refused(Why.TRIGGERS_NOW)
-        if len(self._waiting) >= MAX_WAITING:
+        if related is None and len(self._waiting) >= MAX_WAITING:
             raise Refused(Why.TOO_MANY_TRIGGERS)
         self._check_room(draft)
         order.is_waiting, order.related = True, related
@@ -383,9 +383,10 @@ class Venue:
             for draft in exits_of(parent):
                 try:
                     self.wait(draft, parent.number)
-                except Refused:  # the price is beyond its trigger: it takes now, or not at all
-                    with suppress(Refused):
-                        self.place(replace(draft, trigger=None, price=None))
+                except Refused as refused:
+                    if refused.why is Why.TRIGGERS_NOW:  # the price is beyond it: it takes now
+                        with suppress(Refused):
+                            self.place(replace(draft, trigger=None, price=None))
 
     def _end(self, order: SimOrder, status: OrderStatus, reason: str) -> None:
         order.status = status

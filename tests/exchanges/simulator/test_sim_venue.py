@@ -319,6 +319,19 @@ def test_triggers_fire_once_and_the_ledger_adds_up(seed: int) -> None:
     assert sum(order.triggered_us is not None for order in venue.orders.values()) > 20
 
 
+def test_an_exit_that_the_price_has_passed_takes_at_once_and_none_is_lost() -> None:
+    """More exits than conditional orders may wait; a move beyond entry and stop closes at once."""
+    venue, symbol = make_venue(), SYMBOLS[0]
+    stop = Exit(trigger=Trigger(price=D(145), is_above=False), limit=None, by=None)
+    for _ in range(12):
+        venue.place(draft(Side.BUY, None, "1", exits=(stop,)))
+    assert len(venue.open_orders()) == 12
+    venue.place(draft(Side.BUY, "146", "1", exits=(stop,)))
+    venue.move(symbol, D(144))
+    assert venue.open_orders() == []
+    assert venue.markets[symbol].account.position == 0
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_exits_never_open_a_position_and_the_ledger_adds_up(seed: int) -> None:
     """Orders with a stop loss and a take profit, filled in part or whole, on a wandering price."""
