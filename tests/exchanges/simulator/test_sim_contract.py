@@ -243,7 +243,7 @@ def test_a_signal_ends_it_with_requests_and_sockets_open(number: signal.Signals)
         ears = [sim.listen(f"bookTicker.{SOL}") for _ in range(50)]
         sim.price("151", SOL)
         for ear in ears:
-            assert ear.until(lambda frame: "stream" in frame)["data"]["a"] == "151.01"
+            ear.until(lambda frame: frame.get("data", {}).get("a") == "151.01")
         sim.control("faults", {"timeout_before": 1})
         hanging = sim.connect()
         hanging.request("GET", "/api/v1/time")
