@@ -1,20 +1,24 @@
-"""The field: our supervisor beside supervisord, circus, s6, runit and a floor.
+"""The field: our supervisor beside supervisord, circus, pm2, s6, runit and a floor.
 
     .venv/bin/python benchmarks/supervisors.py [--runs 20] [--children 50] [--idle 30] [--only NAME]
 
 A child is a shell script that tells over a FIFO that it runs, and sleeps. supervisord and circus
-come from PyPI into `.venv-peers`, made on the first run; s6 and runit take part where `s6-svscan`
-and `runsvdir` are on the PATH (Debian: packages s6, runit). The floor is `floor_fleet.py`: one
-process that forks, waits and forks again. Each is measured in turn: the start of all children (from
-the command to the last child's word), the supervisors' memory (PSS), their CPU over idle seconds,
-the list, SIGKILL of a child to the first word of its successor, and the stop of all. circus polls
-its children; its `check_delay` is 0.1 s here, which buys its restarts with idle CPU.
+come from PyPI and pm2 from npm into `.venv-peers`, made on the first run; s6 and runit take part
+where `s6-svscan` and `runsvdir` are on the PATH (Debian: packages s6, runit), pm2 where npm is. The
+floor is `floor_fleet.py`: a supervisor for each child, forked from one process, that does nothing
+but start, wait and start again. Each is measured in turn, under a stand-in for init that reaps at
+once (some machines' init takes a second, and whoever waits for the end waits for it): the start of
+all children (from the command to the last child's word), the supervisors' memory (PSS), their CPU
+over idle seconds, the list, SIGKILL of a child to the first word of its successor, and the stop of
+all. circus polls its children; its `check_delay` is 0.1 s here, which buys its restarts with idle
+CPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -371,8 +375,45 @@ def floor(folder: Path, children: Children, names: list[str]) -> Iterator[Peer]:
         [sys.executable, HERE / "floor_fleet.py", children.script, *names],
         folder,
         list_all=lambda: call(sys.executable, "-c", "pass"),
+        descends=True,
     ) as peer:
         yield peer
+
+
+@contextlib.contextmanager
+def pm2(folder: Path, children: Children, names: list[str]) -> Iterator[Peer]:
+    home = {"PM2_HOME": str(folder / "pm2"), "HOME": str(folder)}
+    program = PEERS / "node_modules" / ".bin" / "pm2"
+    apps = [
+        {"name": name, "script": str(children.script), "args": name, "interpreter": "none"}
+        for name in names
+    ]
+    (folder / "fleet.config.json").write_text(json.dumps({"apps": apps}))
+
+    def pids() -> list[int]:
+        return [int((folder / "pm2" / "pm2.pid").read_text())]
+
+    def run(*words: str | Path, check: bool = True) -> str:
+        return call(program, *words, check=check, **home)
+
+    try:
+        yield Peer(
+            "pm2",
+            start=lambda: run("start", folder / "fleet.config.json"),
+            pids=pids,
+            list_all=lambda: run("ls"),
+            stop=lambda: run("kill"),
+            stopped=lambda: not (folder / "pm2" / "pm2.pid").exists() or not _is_alive(*pids()),
+        )
+    finally:
+        run("kill", check=False)
+
+
+def make_pm2() -> None:
+    """Install pm2 beside the peers of PyPI."""
+    if not (PEERS / "node_modules" / ".bin" / "pm2").exists():
+        PEERS.mkdir(exist_ok=True)
+        call("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", PEERS, "pm2")
 
 
 def make_peers() -> None:
@@ -397,10 +438,27 @@ FIELD = {
     "gridfleet": ours,
     "supervisord": supervisord,
     "circus": circus,
+    "pm2": pm2,
     "s6": s6,
     "runit": runit,
 }
-NEEDS = {"s6": "s6-svscan", "runit": "runsvdir"}
+NEEDS = {"s6": "s6-svscan", "runit": "runsvdir", "pm2": "npm"}
+_PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+
+
+def be_init() -> None:
+    """Go on in a child, and reap what is orphaned below it at once, as a usual init does."""
+    if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise SystemExit("prctl(PR_SET_CHILD_SUBREAPER) failed")
+    bench = os.fork()
+    if bench == 0:
+        return
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda number, _: os.kill(bench, number))
+    while True:
+        pid, status = os.wait()
+        if pid == bench:
+            os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 def main() -> None:
@@ -412,6 +470,7 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=30.0, help="idle seconds (default 30)")
     parser.add_argument("--only", nargs="*", choices=FIELD, default=list(FIELD))
     args = parser.parse_args()
+    be_init()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if {"supervisord", "circus"} & set(args.only):
         make_peers()
@@ -421,6 +480,8 @@ def main() -> None:
         if name in NEEDS and shutil.which(NEEDS[name]) is None:
             print(f"{name}: {NEEDS[name]} is not installed; left out")
             continue
+        if name == "pm2":
+            make_pm2()
         with tempfile.TemporaryDirectory(prefix="gridfleet-field-") as temp:
             children = Children(Path(temp))
             try:
