@@ -342,6 +342,7 @@ class Keeper:
             pid=gone.pid, start=0, code=code, cause="unwatched", reason=words
         )
         self._note_death(record, deaths.LastLines.mark(Path(self.runner.spec.logs.log_dir)))
+        self._log.event("child_ended_unwatched", "warning", child=gone.pid, code=code)
 
     def _describe_death(
         self, child: Child, code: int | None, words: str, peak: int, cpu_s: float | None

@@ -242,6 +242,7 @@ class Supervisor:
             self._reloader.next_due(),
             self._chores.next_due(),
             self._sync_at,
+            self._log.next_due(),
         )
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
@@ -253,6 +254,7 @@ class Supervisor:
         self._keeper.on_timer(now)
         self._reloader.on_timer(now)
         self._chores.on_timer(now)
+        self._log.on_timer(now)
         if now >= self._clean_at:
             self._cleaned_at = now
             self._clean()

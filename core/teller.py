@@ -17,9 +17,11 @@ from core.control import ControlServer, Message
 from core.desired import Desired, Wanted
 from core.errors import GridfleetError
 from core.instance_manager import InstanceRegistry
-from core.log_files import JsonLineLog, clean_up, has_old_days
+from core.log_files import clean_up, has_old_days
+from core.paths import run_dir
 from core.spec import ChildSpec
 from core.supervision_types import State, SupervisorState
+from core.supervisor_alerts import AlertingLog
 
 _COMPRESSING_S = 600.0  # a gigabyte takes half a minute, on a busy disk several times that
 
@@ -39,8 +41,11 @@ class Teller:
         self._control = control
         self._observe = observe
         self._written: dict[str, Any] = {}
-        self.log = JsonLineLog(
-            Path(spec.logs.log_dir), static={"instance": spec.instance_id, "pid": os.getpid()}
+        self.log = AlertingLog(
+            Path(spec.logs.log_dir),
+            run_dir(Path(spec.root), spec.instance_id),
+            spec.instance_id,
+            static={"instance": spec.instance_id, "pid": os.getpid()},
         )
 
     def use_log_dir(self, log_dir: Path) -> None:
