@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.bot_place import place_of
 from cli.bot_process import AlreadyRunning, BotProcess, favour_engine, shorten
+from core.alert_spool import AlertSpool
 from core.bot_options import COMMAND_KEYS, add_options
 from core.errors import (
     AuthError,
@@ -132,6 +133,9 @@ class Bot:
         self.config: InstanceConfig = loaded.config
         self.place = place_of(loaded)
         self.process = BotProcess(self.place.run_dir, dict(os.environ))
+        self.alerts = AlertSpool(
+            self.place.run_dir, self.config.instance_id, "bot", on_drop=self._tell_drop
+        )
         self.log: Any = None  # structlog's logger, once it is configured
         self.orders_left: int | None = None
         self.ended_for = "finished"  # the reason that the engine gave for its end
@@ -233,6 +237,7 @@ class Bot:
             self._supervise(engine, OutputRepointer(self.place.log_dir))
         finally:
             self.orders_left = engine.orders_left
+            self.alerts.tell_repeats(at_end=True)
             if server is not None:
                 server.stop()
             if history is not None:
@@ -276,6 +281,7 @@ class Bot:
                 event, error = self._events.get(timeout=min(LOG_CHECK_S, seconds_to_midnight()))
             except queue.Empty:
                 repointer.check()
+                self.alerts.tell_repeats()
                 continue
             match event:
                 case "stop":
@@ -346,10 +352,16 @@ class Bot:
         return time.monotonic() - self._beat_at < LIVE_WITHIN_S
 
     def _log_event(self, event: str, **fields: object) -> None:
-        level = "warning" if event == "alert" or event.endswith("_failed") else "info"
+        is_bad = event in ("alert", "alert_dropped") or event.endswith("_failed")
+        level = "warning" if is_bad else "info"
         # A log line must never stop the trading (FAILURES 15).
         with contextlib.suppress(Exception):
             getattr(self.log, level)(event, **fields)
+        if event == "alert":
+            self.alerts.add("warning", "bot", str(fields.get("message", "")))
+
+    def _tell_drop(self, why: str, count: int) -> None:
+        self._log_event("alert_dropped", error=why, dropped=count)
 
     # Web ----------------------------------------------------------------------------------------
 
