@@ -168,6 +168,12 @@ def _candles(args: argparse.Namespace, root: Path, console: Console) -> int:
     return run(args, root, console)
 
 
+def _alerts(args: argparse.Namespace, root: Path, console: Console) -> int:
+    from cli.alerts import alerts
+
+    return alerts(args, root, console)
+
+
 _VERBS = {
     "list": _list,
     "cleanup": _cleanup,
@@ -177,6 +183,7 @@ _VERBS = {
     "audit": _audit,
     "backtest": _backtest,
     "candles": _candles,
+    "alerts": _alerts,
 }
 
 
@@ -233,6 +240,13 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         from cli.candles import add_arguments as add_candle_arguments
 
         add_candle_arguments(found)
+    found = verb(
+        "alerts", "deliver alerts by DingTalk, e-mail, Telegram; show them", has_json=False
+    )
+    if "alerts" in arguments:
+        from cli.alerts import add_arguments as add_alert_arguments
+
+        add_alert_arguments(found, [common, as_json])
     return parser
 
 

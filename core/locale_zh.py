@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from core.locale_zh_alerts import ALERTS
+
 CATALOGUE = {
+    **ALERTS,
     "Instance ID": "實例ID",
     "State": "狀態",
     "PID": "PID",

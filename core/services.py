@@ -9,6 +9,8 @@ Two ways, and one of them is chosen by what is enabled:
 - `gridfleet.service`, one for all: `resurrect` at boot, and at shutdown a stop that leaves what is
   wanted as it is.
 
+Beside either, `gridfleet-alerts.service` delivers the alerts of all instances (docs/alerts.md).
+
 Nothing is enabled or started; what to type is printed. Standard library only.
 """
 
@@ -34,12 +36,13 @@ from core.stopping import patience_s
 
 TEMPLATE = "gridfleet@.service"
 FLEET = "gridfleet.service"
+ALERTS = "gridfleet-alerts.service"
 _MARGIN_S = 10
 _MODE = 0o644  # systemd reads units as root; they hold no secret
 
 
 def install_service(args: argparse.Namespace, root: Path, console: Console) -> int:
-    """Write both units, verify them where systemd-analyze is there, and say what to enable."""
+    """Write the units, verify them where systemd-analyze is there, and say what to enable."""
     folder = Path(args.dir).absolute() if args.dir else _unit_dir(user=args.user)
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not nearest.is_dir():
@@ -51,6 +54,7 @@ def install_service(args: argparse.Namespace, root: Path, console: Console) -> i
     texts = {
         TEMPLATE: template_unit(root, stop_s=stop_s, user=args.user),
         FLEET: fleet_unit(root, stop_s=stop_s, user=args.user),
+        ALERTS: alerts_unit(root, user=args.user),
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -141,6 +145,30 @@ WantedBy={_target(user=user)}
 """
 
 
+def alerts_unit(root: Path, *, user: bool) -> str:
+    """Give the text of the unit for the alerter, one for the fleet."""
+    command = _command(root, "alerts", "run", program="cli/instance_cli.py")
+    return f"""\
+[Unit]
+Description=gridfleet: delivers alerts
+Documentation=file://{_plain(checkout_root())}/docs/alerts.md
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+{_identity(root, user=user)}ExecStart={command}
+Restart=on-failure
+RestartSec=5
+# 2: no ALERT_URLS, an address that is none, or apprise is not installed.
+RestartPreventExitStatus=2
+
+[Install]
+WantedBy={_target(user=user)}
+"""
+
+
 def commands_for(root: Path, *, user: bool) -> list[str]:
     """Say what to type to enable either way."""
     ctl = "systemctl --user" if user else "systemctl"
@@ -150,6 +178,7 @@ def commands_for(root: Path, *, user: bool) -> list[str]:
         f"{ctl} daemon-reload",
         f"{ctl} enable --now {units}",
         f"{ctl} enable --now {FLEET}",
+        f"{ctl} enable --now {ALERTS}  # with either, once ALERT_URLS is set",
     ]
     return [*lines, "loginctl enable-linger"] if user else lines
 
@@ -197,13 +226,13 @@ def _target(*, user: bool) -> str:
     return "default.target" if user else "multi-user.target"
 
 
-def _command(root: Path, *words: str) -> str:
+def _command(root: Path, *words: str, program: str = "core/daemon_manager.py") -> str:
     """Give a command line as systemd.service(5) quotes it; `%i` stays what it is."""
-    script = Path(sys.executable).with_name("daemon_manager")
-    program = [str(script)]
+    script = Path(sys.executable).with_name(Path(program).stem)
+    start = [str(script)]
     if not script.is_file():
-        program = [sys.executable, str(checkout_root() / "core" / "daemon_manager.py")]
-    fixed = [_quoted(word) for word in (*program, "--root", str(root))]
+        start = [sys.executable, str(checkout_root() / program)]
+    fixed = [_quoted(word) for word in (*start, "--root", str(root))]
     return " ".join([*fixed, *words])
 
 

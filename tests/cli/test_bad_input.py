@@ -231,6 +231,7 @@ def test_an_unknown_option_and_a_root_that_is_none(
     needed = {
         "info": ["x"],
         "audit": ["x"],
+        "alerts": ["list"],
         "logs": ["x"],
         "adjust": ["x", "--lower", "1"],
         "backtest": [*GOOD, *DATA],

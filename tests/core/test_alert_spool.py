@@ -401,3 +401,26 @@ def test_threads_may_share_a_spool(run_dir: Path) -> None:
         thread.join()
     found = alerts_in(run_dir)
     assert len(found) == len({alert.id for alert in found}) == 600
+
+
+def test_a_writer_that_slept_through_two_renames_writes_again(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its file is gone when it writes: the line goes into the one that is there."""
+    sleeper = AlertSpool(run_dir, "bp", "supervisor")
+    other = AlertSpool(run_dir, "bp", "bot")
+    other.add("warning", "first", "first")
+    true_open, opened = alert_spool.open_private, []
+
+    def sleeping(path: Path, flags: int) -> int:
+        fd = true_open(path, flags)
+        if not opened:
+            opened.append(fd)
+            for number in range(2):
+                (run_dir / SPOOL_NAME).rename(run_dir / OLD_NAME)
+                other.add("warning", f"kind {number}", f"number {number}")
+        return fd
+
+    monkeypatch.setattr(alert_spool, "open_private", sleeping)
+    assert sleeper.add("critical", "fatal", "given up")
+    assert messages(run_dir) == ["number 0", "number 1", "given up"]

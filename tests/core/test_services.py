@@ -47,6 +47,15 @@ def test_the_fleet_unit_keeps_what_is_wanted(root: Path) -> None:
     assert found["RemainAfterExit"] == "yes"
 
 
+def test_the_alerter_has_a_unit_that_is_retried_for_ever(root: Path) -> None:
+    """S23; but not where it has nothing to deliver to."""
+    found = settings(services.alerts_unit(root, user=True))
+    assert found["ExecStart"].endswith(" alerts run")
+    assert "instance_cli" in found["ExecStart"]
+    assert (found["Restart"], found["RestartPreventExitStatus"]) == ("on-failure", "2")
+    assert found["StartLimitIntervalSec"] == "0"
+
+
 def test_systemd_waits_longer_than_the_slowest_of_ours(root: Path) -> None:
     assert patience_s(None) < 200 < services.stop_timeout_s(root)
 
@@ -63,6 +72,7 @@ def test_the_units_are_written_and_verified(
         out = json.loads(capsys.readouterr().out)
         assert (code, out["verified"]) == (0, True if shutil.which("systemd-analyze") else None)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "gridfleet-alerts.service",
         "gridfleet.service",
         "gridfleet@.service",
     ]

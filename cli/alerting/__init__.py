@@ -1,0 +1,1 @@
+"""The alerter: delivers the fleet's spooled alerts through apprise's channels."""
