@@ -38,7 +38,7 @@ from core.alert_files import (
     place_in,
     start_in,
 )
-from core.alert_lines import LEVELS, Alert
+from core.alert_lines import LEVELS, Alert, parse_alert
 from core.alert_repeats import Note, Repeats
 from core.files import open_private
 from core.masking import escape_controls, mask_text
@@ -46,6 +46,7 @@ from core.masking import escape_controls, mask_text
 ROTATE_BYTES = 1 << 20  # about 3,000 alerts
 CAP_BYTES = 4 << 20
 MESSAGE_MAX = 2000  # characters; a config with many faults is longer, and stands in daemon.log
+DROPPED = "alerts_dropped"
 
 _WRITES = 3
 
@@ -110,7 +111,7 @@ class AlertSpool:
         try:
             if self.dropped:
                 words = f"{self.dropped} alerts could not be written here"
-                lost = Note(level="warning", kind="alerts_dropped", message=words)
+                lost = Note(level="warning", kind=DROPPED, message=words, repeats=self.dropped)
                 self._append(self._line(lost))
                 self.dropped = 0
             self._append(self._line(note))
@@ -182,34 +183,45 @@ class AlertSpool:
             size = path.lstat().st_size  # not there: the other writer has just renamed it
             if size <= self._rotate_bytes:
                 return  # it was quicker
-            undelivered = self._undelivered()
-            if undelivered and size <= self._cap_bytes:
+            old = path.with_name(OLD_NAME)
+            start, end = self._undelivered(old)
+            if start < end and size <= self._cap_bytes:
                 return
-            path.rename(path.with_name(OLD_NAME))
+            lost = _count(old, start, end) if start < end else 0
+            path.rename(old)
         finally:
             os.close(lock)
-        if undelivered:
-            words = f"the {undelivered} oldest alerts were dropped before every channel had them"
-            self._append(self._line(Note(level="warning", kind="alerts_dropped", message=words)))
+        if lost:
+            words = f"the {lost} oldest alerts were dropped before every channel had them"
+            note = Note(level="warning", kind=DROPPED, message=words, repeats=lost)
+            self._append(self._line(note))
 
-    def _undelivered(self) -> int:
-        """How many lines of the older file some channel still wants; all, when there is none."""
+    def _undelivered(self, old: Path) -> tuple[int, int]:
+        """Give the part of the older file that some channel still wants; all, when none runs."""
         try:
-            fd = open_private(self._run_dir / OLD_NAME, os.O_RDONLY)
+            fd = open_private(old, os.O_RDONLY)
         except FileNotFoundError:
-            return 0
+            return 0, 0
         try:
             size = os.fstat(fd).st_size
             state = load_state(self._run_dir.parent.parent)
             active = state.get("active")
             channels = active if isinstance(active, list) and active else [""]
-            start = min(
-                start_in(fd, size, place_in(state, str(channel), self._run_dir.name))
-                for channel in channels
-            )
-            return os.pread(fd, size - start, start).count(b"\n") if start < size else 0
+            places = [place_in(state, str(one), self._run_dir.name) for one in channels]
+            return min(start_in(fd, size, place) for place in places), size
         finally:
             os.close(fd)
+
+
+def _count(path: Path, start: int, end: int) -> int:
+    """Count the alerts in a part of a file; a note of lost ones that goes too counts for them."""
+    fd = open_private(path, os.O_RDONLY)
+    try:
+        lines = os.pread(fd, end - start, start).split(b"\n")
+    finally:
+        os.close(fd)
+    alerts = [alert for line in lines if (alert := parse_alert(line)) is not None]
+    return sum(alert.repeats if alert.kind == DROPPED else 1 for alert in alerts)
 
 
 def _shortened(text: str) -> str:
