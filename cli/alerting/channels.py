@@ -6,8 +6,8 @@ it leaks goes with it, and no channel holds up another.
 An answer of 200 is not always a yes: DingTalk (and others of its kind) refuse with 200 and an
 `errcode` in the body, for a keyword that is missing or too many messages, and apprise looks at the
 status alone (2.3.0). So the answers are looked at here as well.
-Source: DingTalk's answers as its users report them, `{"errcode": 310000, "errmsg": ...}` with 200 for
-a keyword or a signature that does not match; apprise's plugins/dingtalk.py, 2.3.0.
+Source: DingTalk's answers as its users report them: 200 with `{"errcode": 310000, ...}` for a
+keyword or a signature that does not match; apprise's plugins/dingtalk.py, 2.3.0.
 """
 
 from __future__ import annotations
