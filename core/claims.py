@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from core.errors import ConfigError
@@ -20,6 +21,19 @@ from core.spec import BROWSER_BLOCKED_PORTS, ChildSpec
 
 FIRST_PORT = 5001  # CONTRACT 2
 LAST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What the command that forks a supervisor has claimed for it under the registry's lock.
+
+    `before` is the record as it was. `hold()` says that the supervisor has its own lock now; False:
+    the command is gone, and with it the claim, so the supervisor makes its own.
+    """
+
+    port: int
+    before: Record
+    hold: Callable[[], bool]
 
 
 def facts(spec: ChildSpec, port: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from core.claims import Claimed
 from core.control import Message
 from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError, StoreError
 from core.instance_manager import InstanceRegistry
@@ -31,7 +32,7 @@ from core.registry_file import Record
 from core.spawning import close_inherited_on_exec
 from core.spec import ChildSpec
 from core.supervision_types import Event, State
-from core.supervisor import Claimed, Supervisor
+from core.supervisor import Supervisor
 
 _FAILED = frozenset({State.BACKOFF, State.FINISHING, State.FATAL, State.STOPPING})
 _READY = frozenset({State.RUNNING, State.EXITED, State.STOPPED})
@@ -209,7 +210,6 @@ def _warm_up() -> None:
 
     Patterns are compiled, libraries opened and the time zone read at their first use.
     """
-    import core.claims
     import core.config_watch  # noqa: F401 - imported for those who come after
 
     json_line({"warm": "://x@", "at": date.today().isoformat()})  # noqa: DTZ011 - any day will do

@@ -15,18 +15,18 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import random
 import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from core import pidfile, process
-from core.accepted import save_accepted, sync_accepted
+from core.accepted import save_accepted
 from core.chores import Chores
+from core.claims import Claimed
 from core.control import ControlServer, Message, Peer
 from core.desired import Wanted
 from core.errors import AlreadyRunning, GridfleetError
@@ -34,6 +34,7 @@ from core.files import make_private_dir
 from core.identity import identify, read_pid_file
 from core.instance_manager import InstanceRegistry
 from core.keeper import Keeper, may_have_left_orders
+from core.late_sync import LateSync
 from core.loop import Loop
 from core.masking import mask_text
 from core.paths import run_dir
@@ -56,21 +57,6 @@ from core.supervision_types import (
     SupervisorState,
 )
 from core.teller import Teller, describe
-
-_SYNC_S = 0.5  # after its start, to twice of it: fifty do not ask for the disk at once
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed:
-    """What the command that forks a supervisor has claimed for it under the registry's lock.
-
-    `before` is the record as it was. `hold()` says that the supervisor has its own lock now; False:
-    the command is gone, and with it the claim, so the supervisor makes its own.
-    """
-
-    port: int
-    before: Record
-    hold: Callable[[], bool]
 
 
 class Supervisor:
@@ -111,13 +97,14 @@ class Supervisor:
         self._keeper = Keeper(self.run_dir, self._loop, self._log, self._feed, self._why)
         self._chores = Chores(self._loop, self._keeper.spare)
         self._reloader = Reloader(self, self._loop, self._chores, self._log, validate)
+        self._late_sync = LateSync(self.run_dir, self.registry, spec.instance_id, self._log)
+        self._timed = (self._keeper, self._reloader, self._chores, self._log, self._late_sync)
         self._next_spec: ChildSpec | None = None
         self._close_positions = False
         self._lock: int | None = None
         self._cleaned_at = -math.inf
         self._detached = False
         self._before: Record = {}
-        self._sync_at = math.inf
         self.web_port = spec.web_port or 0
 
     # Life -----------------------------------------------------------------------------------------
@@ -157,7 +144,7 @@ class Supervisor:
             self._use(self.spec)
         else:
             save_accepted(self.run_dir, self.spec, durable=False)
-            self._sync_at = time.monotonic() + _SYNC_S * (1 + random.random())
+            self._late_sync.begin()
             self._use(self.spec)
             self._reloader.open()
             if self._keep_desired:
@@ -235,15 +222,7 @@ class Supervisor:
     # Waiting --------------------------------------------------------------------------------------
 
     def _timeout(self) -> float | None:
-        dues = (
-            self._state.deadline,
-            self._clean_at,
-            self._keeper.next_due(),
-            self._reloader.next_due(),
-            self._chores.next_due(),
-            self._sync_at,
-            self._log.next_due(),
-        )
+        dues = [self._state.deadline, self._clean_at, *(part.next_due() for part in self._timed)]
         due = min((d for d in dues if d is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
@@ -251,16 +230,11 @@ class Supervisor:
         now = time.monotonic()
         if self._state.deadline is not None and now >= self._state.deadline:
             self._feed(Deadline())
-        self._keeper.on_timer(now)
-        self._reloader.on_timer(now)
-        self._chores.on_timer(now)
-        self._log.on_timer(now)
+        for part in self._timed:
+            part.on_timer(now)
         if now >= self._clean_at:
             self._cleaned_at = now
             self._clean()
-        if now >= self._sync_at:
-            self._sync_at = math.inf
-            self._sync()
 
     @property
     def _clean_at(self) -> float:
@@ -324,18 +298,6 @@ class Supervisor:
             self._teller.drop_desired(self.root)
         # At the end one write tells both; a start that comes in this very moment writes it again.
         self._teller.changed(told, pid=None if self._is_done() else os.getpid())
-
-    def _sync(self) -> None:
-        """Let what was accepted and claimed outlive a power cut.
-
-        Not before the start of the bot: until it is done, the user's own file and `desired.json`,
-        which the command has written through, are enough to start it again.
-        """
-        try:
-            sync_accepted(self.run_dir)
-            self.registry.sync(self.spec.instance_id)
-        except OSError as error:
-            self._log.event("not_synced", "error", error=str(error))
 
     def _clean(self) -> None:
         """Old logs go, or are compressed."""
