@@ -21,7 +21,7 @@ from core.desired import Desired
 from core.errors import ExitCode, StoreError
 from core.health import read_beat
 from core.i18n import t
-from core.listing import describe, local_time
+from core.listing import describe, limits_words, local_time
 from core.log_files import tail
 from core.looking import last_words
 from core.masking import escape_controls, mask_text, mask_value
@@ -80,6 +80,8 @@ def render_info(document: dict[str, Any]) -> str:
     """Lay the document out for a person."""
     rows = [(t(title), document[key]) for title, key in _ENTRY_ROWS if document[key] is not None]
     rows += _grids(document["grid"], document["configured_grid"])
+    if limits := limits_words(document):
+        rows.append((t("Limits"), limits))
     rows.append((t("Started"), local_time(document["started_at"])))
     if document["uptime_s"] is not None:
         rows.append((t("Uptime"), _span(document["uptime_s"])))

@@ -7,7 +7,8 @@ successor starts (which writes into them too) and read after it: nothing here de
 | cause | what happened |
 | --- | --- |
 | exit, signal | it ended by itself, or somebody else killed it |
-| oom | SIGKILL, and the kernel has counted a kill for want of memory meanwhile |
+| oom | the kernel killed it for want of memory (its counter says so), or gave it no more and its |
+|     | last lines say so |
 | stop, restart | a user asked |
 | startup, heartbeat, probe, memory, cpu | its supervisor ended it, and this is why |
 | spawn | it could not be started |
@@ -150,11 +151,10 @@ def summary(record: Record) -> str:
     return ", ".join(words)
 
 
-def blame_oom(record: Record, before: int | None) -> None:
-    """Say that a SIGKILL was the kernel's, if it has killed for want of memory since `before`."""
-    now = oom_kills()
+def blame_oom(record: Record, before: int | None, now: int | None, words: str) -> None:
+    """Say that a death was the kernel's doing, if its count of kills rose since `before`."""
     if before is not None and now is not None and now > before:
-        record |= {"cause": "oom", "reason": "the kernel killed for want of memory meanwhile"}
+        record |= {"cause": "oom", "reason": words}
 
 
 def oom_kills() -> int | None:

@@ -48,6 +48,7 @@ _PASSING = frozenset(
         "reason",
         "restarts",
         "exit_code",
+        "limits",
     }
 )
 

@@ -17,9 +17,10 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from core import deaths, pidfile, process
+from core.bounds import Bounds, Witness
 from core.child import ChildRunner, LeftoversError
 from core.identity import read_pid_file
 from core.log_files import JsonLineLog
@@ -65,7 +66,7 @@ class Keeper:
         self._feed = feed
         self._why = why
         self._was_killed = False
-        self._oom_kills: int | None = None
+        self._bounds = Bounds(log)
         self._spare: set[int] = set()
         self._runner: ChildRunner | None = None
         self._child: Child | None = None
@@ -76,6 +77,11 @@ class Keeper:
     def child_pid(self) -> int | None:
         """The living child; None when there is none."""
         return self._child.pid if self._child is not None else None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits over the child, and what the kernel has of them."""
+        return self._bounds.describe(self.runner.spec)
 
     @property
     def runner(self) -> ChildRunner:
@@ -95,6 +101,8 @@ class Keeper:
         before, self.runner.spec = self.runner.spec, spec
         if self._monitor is not None:
             self._monitor.change(spec)
+        if self._child is not None and before.limits != spec.limits:
+            self._bounds.change(spec, self.runner.sample(self._child))
         if self._child is not None and spec.is_bot and before.logs.level != spec.logs.level:
             process.send(self._child.pidfd, signal.SIGHUP)  # it reads the level again
 
@@ -149,10 +157,12 @@ class Keeper:
         """Watch the bot that was found."""
         assert self._child is not None
         self._log.event("child_adopted", child=self._child.pid)
+        self._bounds.find(self._child, self.runner.spec, self.runner.sample(self._child))
         self._watch(self._child, is_ready=True)
 
     def _spawn(self) -> None:
         """Start a child; a failure is told as its exit."""
+        self._bounds.prepare(self.runner.spec)
         try:
             child = self.runner.spawn()
         except (SpawnError, LeftoversError, OSError) as error:
@@ -161,13 +171,14 @@ class Keeper:
             self._note_death(
                 deaths.make_record(pid=0, start=0, code=code, cause="spawn", reason=str(error)),
                 None,
+                None,
             )
             self._feed(Exited(code, left, random.random(), str(error)))
             return
         self._child = child
         self._was_killed = False
-        self._oom_kills = deaths.oom_kills()
         spec = self.runner.spec
+        self._bounds.enclose(child, spec)
         self._log.event("child_started", child=child.pid, program=spec.argv[0])
         self._watch(child, is_ready=False)
         if spec.health.check == "none":
@@ -193,15 +204,18 @@ class Keeper:
         self._was_killed = True
         self._log.event("child_killed", "warning", child=self._child.pid)
         self.runner.kill(self._child)
+        self._bounds.kill()
 
     def _start_finish(self) -> None:
         """Start the finish step; a failure is told as its end."""
+        self._bounds.prepare(self.runner.spec)
         try:
             self._finish = self.runner.start_finish()
         except (SpawnError, LeftoversError, OSError) as error:
             self._log.event("finish_failed", "error", error=str(error))
             self._feed(Finished(ok=False))
             return
+        self._bounds.enclose(self._finish, self.runner.spec)
         self._log.event("finish_started", child=self._finish.pid)
 
     def _kill_finish(self) -> None:
@@ -209,6 +223,7 @@ class Keeper:
         assert self._finish is not None
         self._log.event("finish_killed", "error", child=self._finish.pid)
         self.runner.kill(self._finish)
+        self._bounds.kill()
 
     # Watching -------------------------------------------------------------------------------------
 
@@ -245,6 +260,7 @@ class Keeper:
         """Let go of everything; a child that lives on stays as it is."""
         if self._monitor is not None:
             self._monitor.close()
+        self._bounds.close(lives=self._child is not None)
         if self._child is not None:
             self._child.close()
         if self._runner is not None:
@@ -320,16 +336,15 @@ class Keeper:
         marked = deaths.LastLines.mark(Path(runner.spec.logs.log_dir))
         code, orders, cause = runner.judge_exit(child, code)
         record = self._describe_death(child, code, cause, peak, cpu_s)
-        oom_before = self._oom_kills
+        witness = self._bounds.witness()
         level = "info" if code == 0 else "error"
         self._log.event("child_exited", level, child=child.pid, code=code, cause=cause)
         self._feed(Exited(code, orders, random.random(), cause))
         if self._child is None:  # else the successor's PID is in it already
             with contextlib.suppress(OSError):
                 pidfile.remove_pid(self._run_dir / pidfile.BOT_PID)
-        if record["cause"] == "signal" and code == -signal.SIGKILL:
-            deaths.blame_oom(record, oom_before)
-        self._note_death(record, marked)  # after the successor's start
+        witness.explain(record, code)
+        self._note_death(record, marked, witness)  # after the successor's start
 
     def note_unwatched(self) -> None:
         """Keep a record of a bot that ended while no supervisor lived."""
@@ -341,7 +356,7 @@ class Keeper:
         record = deaths.make_record(
             pid=gone.pid, start=0, code=code, cause="unwatched", reason=words
         )
-        self._note_death(record, deaths.LastLines.mark(Path(self.runner.spec.logs.log_dir)))
+        self._note_death(record, deaths.LastLines.mark(Path(self.runner.spec.logs.log_dir)), None)
         self._log.event("child_ended_unwatched", "warning", child=gone.pid, code=code)
 
     def _describe_death(
@@ -360,15 +375,20 @@ class Keeper:
             was_killed=self._was_killed,
         )
 
-    def _note_death(self, record: deaths.Record, marked: deaths.LastLines | None) -> None:
+    def _note_death(
+        self, record: deaths.Record, marked: deaths.LastLines | None, witness: Witness | None
+    ) -> None:
+        lines = marked.read() if marked is not None else {}
+        if witness is not None:
+            witness.explain_words(record, lines)
         try:
-            deaths.save(self._run_dir, record, marked.read() if marked is not None else {})
+            deaths.save(self._run_dir, record, lines)
         except OSError as error:
             self._log.event("death_not_recorded", "error", error=str(error), **record)
 
     def _sweep(self, child: Child) -> list[ProcStat]:
         try:
-            return self.runner.sweep(child)
+            return self.runner.sweep(child) + self._bounds.end_rest()
         except OSError as error:  # no descriptor left to look with; the bot lock still guards
             self._log.event("sweep_failed", "error", error=str(error))
             return []

@@ -14,6 +14,8 @@ and what lives now give the state:
 An entry of `collect` holds at least what CONTRACT 4 names; paths and times as recorded.
 `configured_grid` is the config's, a text; what an adjust or the boundary made of it is the bot's to
 tell (its page, `instance_cli info`). `reason` is why it stands where it stands, if that was told.
+`limits` are the config's; `kernel` says which of the kernel's stands behind them: "cgroup",
+"rlimit" or None.
 """
 
 from __future__ import annotations
@@ -108,6 +110,7 @@ def describe(record: Mapping[str, Any], now: datetime) -> Entry:
         "exchange": record.get("exchange"),
         "symbol": record.get("symbol"),
         "configured_grid": record.get("grid"),
+        "limits": _limits(record.get("limits"), is_up=alive.bot_pid is not None),
         "reason": record.get("reason") or None,
         "orders_unsettled": state in REST_STATES and orders_may_rest(record),
         "hint": _hint(state, record),
@@ -161,6 +164,28 @@ def _uptime(stamp: object, now: datetime) -> float | None:
     if started.tzinfo is None:
         return None
     return max(0.0, round((now - started).total_seconds(), 1))
+
+
+def limits_words(entry: Mapping[str, Any]) -> str | None:
+    """Say in one line what is in force, e.g. `memory 2048 MB (cgroup 3072 MB), CPU 80 %`."""
+    limits = entry["limits"]
+    if limits is None:
+        return None
+    words = []
+    if limits["memory_mb"] is not None:
+        kernel = f" ({limits['kernel']} {limits['kernel_mb']} MB)" if limits["kernel"] else ""
+        words.append(t("memory {mb} MB{kernel}", mb=limits["memory_mb"], kernel=kernel))
+    if limits["cpu_percent"] is not None:
+        words.append(f"CPU {limits['cpu_percent']} %")
+    return escape_controls(", ".join(words)) or None
+
+
+def _limits(raw: object, *, is_up: bool) -> dict[str, Any] | None:
+    """Take the limits out of a record; without a living bot the kernel has none."""
+    if not isinstance(raw, Mapping):
+        return None
+    limits = {key: raw.get(key) for key in ("memory_mb", "cpu_percent", "kernel", "kernel_mb")}
+    return limits if is_up else {**limits, "kernel": None, "kernel_mb": None}
 
 
 def _hint(state: str, record: Mapping[str, Any]) -> str | None:

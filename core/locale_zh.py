@@ -88,6 +88,8 @@ CATALOGUE = {
     "Log directory": "日誌目錄",
     "Database": "資料庫",
     "Restarts": "重啟次數",
+    "Limits": "限制",
+    "memory {mb} MB{kernel}": "記憶體 {mb} MB{kernel}",
     "Mode": "模式",
     "Exchange": "交易所",
     "Symbol": "交易對",

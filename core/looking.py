@@ -17,7 +17,7 @@ from core.console import Console
 from core.errors import ExitCode
 from core.i18n import t
 from core.instance_manager import InstanceRegistry
-from core.listing import collect, local_time
+from core.listing import collect, limits_words, local_time
 from core.log_files import follow, tail
 from core.masking import escape_controls
 from core.targets import resolve_targets
@@ -92,6 +92,7 @@ def _show(entry: dict[str, Any], console: Console) -> None:
         ("config", entry["config_file"]),
         ("started", local_time(entry["started_at"])),
         ("restarts", entry["restarts"]),
+        ("limits", limits_words(entry)),
         ("reason", entry["reason"]),
         ("config", _unapplied(entry["config_fault"])),
         ("last exit", _ended(entry["last_death"])),

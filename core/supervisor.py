@@ -297,7 +297,9 @@ class Supervisor:
         if State.EXITED in states and self._keep_desired:
             self._teller.drop_desired(self.root)
         # At the end one write tells both; a start that comes in this very moment writes it again.
-        self._teller.changed(told, pid=None if self._is_done() else os.getpid())
+        self._teller.changed(
+            told, pid=None if self._is_done() else os.getpid(), limits=self._keeper.limits
+        )
 
     def _clean(self) -> None:
         """Old logs go, or are compressed."""
@@ -363,7 +365,7 @@ class Supervisor:
         self._keeper.change(spec)
         self.spec = spec
         self._policy = RestartPolicy.of(spec)
-        self._teller.record(grid=spec.grid)
+        self._teller.record(grid=spec.grid, limits=self._keeper.limits)
 
     def restart_with(self, spec: ChildSpec) -> None:
         self._next_spec = spec

@@ -139,6 +139,12 @@ class Toy:
         else:
             threading.Thread(target=exec, args=(code, {}), daemon=True).start()
 
+    def grab(self) -> None:
+        """Take memory as fast as it comes, until there is none; what ends it is not caught."""
+        held = []
+        while True:
+            held.append(b"x" * (8 << 20))
+
     def run(self) -> int:
         o = self.options
         count_file = self.run_dir / "starts"
@@ -180,6 +186,8 @@ class Toy:
             threading.Thread(target=self.chatter, daemon=True).start()
         if (o.leak or o.spin) and not (o.once and starts > 1):
             self.misbehave()
+        if o.grab and not (o.once and starts > 1):
+            self.grab()
         self.wait_for_term()
         return 0
 
@@ -197,11 +205,12 @@ def main() -> int:
     parser.add_argument("--own-session", action="store_true")
     parser.add_argument("--leak", type=int, metavar="MB", help="hold that much, once it is ready")
     parser.add_argument("--spin", action="store_true", help="a loop without an end beside it")
+    parser.add_argument("--grab", action="store_true", help="take all memory, once it is ready")
     parser.add_argument(
         "--by-grandchild", action="store_true", help="--leak and --spin: not itself"
     )
     parser.add_argument(
-        "--once", action="store_true", help="--leak and --spin: the first start only"
+        "--once", action="store_true", help="--leak, --spin, --grab: the first start only"
     )
     parser.add_argument(
         "--chatter", type=float, metavar="S", help="a numbered line every S seconds"
