@@ -11,6 +11,12 @@ Two ways, and one of them is chosen by what is enabled:
 
 Beside either, `gridfleet-alerts.service` delivers the alerts of all instances (docs/alerts.md).
 
+Both delegate their cgroup, from systemd 254 on, which puts the supervisors into a group below it
+(`DelegateSubgroup=`): each bot then gets one of its own beside them, with a memory limit. An older
+systemd starts a service in the delegated folder itself; once its children have controllers, that
+folder takes no process, so no supervisor could be started again while its bot lives. There the
+units do without, and bots have resource limits alone.
+
 Nothing is enabled or started; what to type is printed. Standard library only.
 """
 
@@ -19,12 +25,14 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from core.cgroups import SUPERVISORS
 from core.config_files import active_configs
 from core.config_manager import load_specs_in_child
 from core.console import Console
@@ -37,6 +45,8 @@ from core.stopping import patience_s
 TEMPLATE = "gridfleet@.service"
 FLEET = "gridfleet.service"
 ALERTS = "gridfleet-alerts.service"
+SUBGROUP_SINCE = 254
+"""The first systemd that knows `DelegateSubgroup=` (its NEWS, version 254)."""
 _MARGIN_S = 10
 _MODE = 0o644  # systemd reads units as root; they hold no secret
 
@@ -51,9 +61,10 @@ def install_service(args: argparse.Namespace, root: Path, console: Console) -> i
     if any(ch in str(root) for ch in "\n\r\0"):
         raise UsageError(f"install-service: the root's path can't stand in a unit: {root!s}")
     stop_s = stop_timeout_s(root)
+    delegates = (systemd_version() or 0) >= SUBGROUP_SINCE
     texts = {
-        TEMPLATE: template_unit(root, stop_s=stop_s, user=args.user),
-        FLEET: fleet_unit(root, stop_s=stop_s, user=args.user),
+        TEMPLATE: template_unit(root, stop_s=stop_s, user=args.user, delegates=delegates),
+        FLEET: fleet_unit(root, stop_s=stop_s, user=args.user, delegates=delegates),
         ALERTS: alerts_unit(root, user=args.user),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +102,24 @@ def stop_timeout_s(root: Path) -> int:
     return int(slowest) + _MARGIN_S
 
 
-def template_unit(root: Path, *, stop_s: int, user: bool) -> str:
+def systemd_version() -> int | None:
+    """Ask systemd for its version; None where it is not."""
+    try:
+        done = subprocess.run(
+            ["systemctl", "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"systemd (\d+)", done.stdout)
+    return int(found[1]) if found else None
+
+
+def template_unit(root: Path, *, stop_s: int, user: bool, delegates: bool = False) -> str:
     """Give the text of the unit for one instance."""
     start = HealthSettings().startup_timeout
     return f"""\
@@ -112,7 +140,7 @@ RestartSec=5
 RestartPreventExitStatus=2 4 5
 # A stop signals the supervisor alone; it stops its bot, cancels its orders and proves it.
 KillMode=process
-TimeoutStartSec={int(start) + _MARGIN_S}
+{_delegation(delegates)}TimeoutStartSec={int(start) + _MARGIN_S}
 TimeoutStopSec={stop_s}
 
 [Install]
@@ -120,7 +148,7 @@ WantedBy={_target(user=user)}
 """
 
 
-def fleet_unit(root: Path, *, stop_s: int, user: bool) -> str:
+def fleet_unit(root: Path, *, stop_s: int, user: bool, delegates: bool = False) -> str:
     """Give the text of the unit for all instances together."""
     return f"""\
 [Unit]
@@ -137,7 +165,7 @@ RemainAfterExit=yes
 SuccessExitStatus=1
 ExecStop={_command(root, "stop", "--all", "--keep-wanted")}
 KillMode=process
-TimeoutStartSec=infinity
+{_delegation(delegates)}TimeoutStartSec=infinity
 TimeoutStopSec={stop_s}
 
 [Install]
@@ -220,6 +248,13 @@ def _identity(root: Path, *, user: bool) -> str:
     if not user and owner != 0:
         lines.append(f"User={pwd.getpwuid(owner).pw_name}")
     return "".join(line + "\n" for line in lines)
+
+
+def _delegation(delegates: bool) -> str:
+    if not delegates:
+        return ""
+    words = "# Each bot gets a group of its own, beside its supervisor's, with a memory limit."
+    return f"{words}\nDelegate=memory pids\nDelegateSubgroup={SUPERVISORS}\n"
 
 
 def _target(*, user: bool) -> str:

@@ -56,6 +56,37 @@ def test_the_alerter_has_a_unit_that_is_retried_for_ever(root: Path) -> None:
     assert found["StartLimitIntervalSec"] == "0"
 
 
+def test_the_units_delegate_their_group_where_systemd_has_subgroups(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """S28: without a subgroup, adoption would fail: nothing is delegated before systemd 254."""
+    for unit in (services.template_unit, services.fleet_unit):
+        found = settings(unit(root, stop_s=1, user=False, delegates=True))
+        assert (found["Delegate"], found["DelegateSubgroup"]) == ("memory pids", "supervisor")
+        assert "Delegate" not in settings(unit(root, stop_s=1, user=False))
+    for version, expected in ((252, False), (254, True), (None, False)):
+        monkeypatch.setattr(services, "systemd_version", lambda version=version: version)
+        monkeypatch.setattr(services, "verify", lambda *_, **__: (None, []))
+        folder = tmp_path / f"units {version}"
+        assert main(["--root", str(root), "install-service", "--dir", str(folder)]) == 0
+        assert ("Delegate=" in (folder / services.TEMPLATE).read_text()) is expected
+
+
+def test_the_version_of_systemd_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the program's own first line; nowhere without it."""
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\necho 'systemd 257 (257.9-1~deb13u1)'\necho +PAM\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert services.systemd_version() == 257
+    program.write_text("#!/bin/sh\necho nothing\nexit 1\n")
+    assert services.systemd_version() is None
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert services.systemd_version() is None
+
+
 def test_systemd_waits_longer_than_the_slowest_of_ours(root: Path) -> None:
     assert patience_s(None) < 200 < services.stop_timeout_s(root)
 
