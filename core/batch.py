@@ -63,6 +63,7 @@ class Batch:
         self._newly_wanted: set[str] = set()
         self._pending: list[tuple[Launch, bool]] = []
         self._launched: list[Launched] = []
+        self.outcomes: dict[str, str] = {}
         self._results: list[Message] = []
         self._codes: list[int] = []
         self._began = time.time()
@@ -77,7 +78,7 @@ class Batch:
         kept: dict[str, ChildSpec] = {}
         for result in results:
             if result.spec is None:
-                self._refuse_config(result.name, result.faults)
+                self.refuse_config(result.name, result.faults)
                 continue
             spec = result.spec
             for warning in spec.warnings:
@@ -85,7 +86,7 @@ class Batch:
             twin = kept.get(spec.instance_id)
             if twin is not None:
                 words = f"instance id {spec.instance_id} is also {twin.config_path}'s"
-                self._refuse_config(spec.config_path, (f"{spec.config_path}: {words}",))
+                self.refuse_config(spec.config_path, (f"{spec.config_path}: {words}",))
                 continue
             kept[spec.instance_id] = spec
         return list(kept.values())
@@ -156,6 +157,13 @@ class Batch:
             one.await_start = await_start
             self._launched.append(one)
 
+    def wait_next(self) -> None:
+        """Wait until one more of those launched is ready, or will not be."""
+        wait_all(self._undecided(), self._report, only_next=True)
+
+    def _undecided(self) -> list[Launched]:
+        return [one for one in self._launched if one.spec.instance_id not in self.outcomes]
+
     def _want(self, launches: list[Launch]) -> None:
         """Note in one write what should run; each supervisor then finds its word there already."""
         entries = {
@@ -183,7 +191,7 @@ class Batch:
         """Replace the bot, by its supervisor where that lives."""
         clashes = claim_faults(self._registry, spec)
         if clashes:
-            self._refuse_config(spec.config_path, clashes)
+            self.refuse_config(spec.config_path, clashes)
             return
         if self.is_running(spec.instance_id):
             if not self._ask(spec, "restart"):
@@ -254,7 +262,7 @@ class Batch:
     def finish(self) -> int:
         """Wait for everything, print the JSON value, and return the exit code."""
         self.flush()
-        wait_all(self._launched, self._report)
+        wait_all(self._undecided(), self._report)
         if self._console.as_json:
             one = len(self._results) == 1
             self._console.emit(self._results[0] if one else self._results)
@@ -262,7 +270,8 @@ class Batch:
             return ExitCode.USAGE
         return ExitCode.FAILED if any(self._codes) else ExitCode.OK
 
-    def _refuse_config(self, name: str, faults: Sequence[str]) -> None:
+    def refuse_config(self, name: str, faults: Sequence[str]) -> None:
+        """Report a config that can't be used, with every fault."""
         self._codes.append(ExitCode.USAGE)
         self._results.append(
             {"instance_id": None, "ok": False, "config_file": name, "faults": list(faults)}
@@ -301,6 +310,7 @@ class Batch:
 
     def _report(self, one: Launched) -> None:
         spec, last = one.spec, one.last
+        self.outcomes[spec.instance_id] = one.outcome
         state = last.get("state", "STARTING" if one.outcome == "late" else "STOPPED")
         record = {"web_host": spec.web_host, "web_port": last.get("web_port")}
         url = web_url(record) if last.get("web_port") else None

@@ -25,6 +25,7 @@ from core.config_values import (
     Leverage,
     MarketType,
     Name,
+    NameList,
     NotNegative,
     PathText,
     Percent,
@@ -110,6 +111,7 @@ class DaemonConfig(Section):
     cpu_limit_percent: PositiveCount | None = 80  # null: no limit
     cpu_limit_action: CpuLimitAction = "warn"
     auto_restart: Switch = True
+    start_after: NameList = ()  # of those that are started together with it
     log_cleanup_interval: PositiveSeconds = 86400.0
     log_retention_days: PositiveCount = 2
     log_max_mb: PositiveCount | None = 512  # null: no limit

@@ -189,6 +189,7 @@ def build_spec(
         ),
         environment=environment,
         env_files=tuple(str(path) for path in env_files),
+        start_after=daemon.start_after,
         account=account_of(config),
         mode=config.exchange.mode if config.is_bot else "",
         exchange=config.exchange_name,

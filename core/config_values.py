@@ -185,9 +185,21 @@ def _market_type(value: object) -> str:
     raise ValueError('"perp": only perpetual futures are traded')
 
 
+def _name_list(value: object) -> tuple[str, ...]:
+    if isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not is_safe_name(item):
+                raise ValueError(
+                    f"a list of instance ids ({NAME_RULE}); [{index}] is {ascii(item)[:60]}"
+                )
+        return tuple(dict.fromkeys(value))
+    raise ValueError("a list of instance ids")
+
+
 Text = Annotated[str, _checked(_text)]
 Version = Annotated[str, _checked(_version)]
 PathText = Annotated[str, _checked(_path)]
+NameList = Annotated[tuple[str, ...], _checked(_name_list)]
 Name = Annotated[str, _checked(_name), WithJsonSchema({"type": "string", "pattern": NAME_RULE})]
 Symbol = Annotated[str, _checked(_symbol)]
 MarketType = Annotated[str, _checked(_market_type)]

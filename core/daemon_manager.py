@@ -127,6 +127,16 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_stagger(parser: argparse.ArgumentParser, default: float) -> None:
+    parser.add_argument(
+        "--stagger",
+        type=_seconds,
+        default=default,
+        metavar="SECONDS",
+        help=f"about this long between two starts (default {default:g})",
+    )
+
+
 def _add_starting(verbs: _Verbs) -> None:
     start = _verb(verbs, "start", "start one supervisor per config file, and its bot")
     _add_config(start, ids=False)
@@ -134,6 +144,7 @@ def _add_starting(verbs: _Verbs) -> None:
     how = start.add_mutually_exclusive_group()
     how.add_argument("--daemon", "-d", action="store_true", help="into the background (default)")
     how.add_argument("--foreground", action="store_true", help="stay attached to this terminal")
+    _add_stagger(start, 0.0)
     start.add_argument("--yes", "-y", action="store_true", help="do not ask before a live start")
     _add_wait(start)
     _add_json(start)
@@ -154,13 +165,7 @@ def _add_starting(verbs: _Verbs) -> None:
     _add_json(reload)
 
     resurrect = _verb(verbs, "resurrect", "start all that should be running, as after a reboot")
-    resurrect.add_argument(
-        "--stagger",
-        type=_seconds,
-        default=0.5,
-        metavar="SECONDS",
-        help="about this long between two starts (default 0.5)",
-    )
+    _add_stagger(resurrect, 0.5)
     _add_wait(resurrect)
     _add_json(resurrect)
 

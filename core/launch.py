@@ -295,8 +295,13 @@ def supervise(
     return supervisor.run(first)
 
 
-def wait_all(launched: list[Launched], on_done: Callable[[Launched], None]) -> None:
-    """Wait until each has an outcome, or its time is over; tell of each as it is decided."""
+def wait_all(
+    launched: list[Launched], on_done: Callable[[Launched], None], *, only_next: bool = False
+) -> None:
+    """Wait until each has an outcome, or its time is over; tell of each as it is decided.
+
+    `only_next`: until one or more have; the others can be waited for again.
+    """
     for one in launched:
         if one.fd < 0:
             on_done(one)  # it was refused before it was forked
@@ -311,7 +316,7 @@ def wait_all(launched: list[Launched], on_done: Callable[[Launched], None]) -> N
         del waiting[one.fd]
         on_done(one)
 
-    while waiting:
+    while waiting and not (only_next and len(waiting) < len(launched)):
         left = max(0.0, min(one.deadline for one in waiting.values()) - time.monotonic())
         for fd, _ in poller.poll(left * 1000 + 1):
             one = waiting[fd]

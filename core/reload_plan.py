@@ -39,10 +39,11 @@ _LIVE_DAEMON = frozenset(
         "log_retention_days",
         "log_max_mb",
         "log_level",
+        "start_after",
     }
 )
 _LIVE = frozenset({f"daemon_config.{key}" for key in _LIVE_DAEMON} | {"metadata"})
-_LIVE_FIELDS = frozenset({"restart", "limits"})  # of a spec that carries no settings
+_LIVE_FIELDS = frozenset({"restart", "limits", "start_after"})  # of a spec that carries no settings
 _GRID = {
     "strategy_config.grid_lower_price": "grid_lower_price",
     "strategy_config.grid_upper_price": "grid_upper_price",

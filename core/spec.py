@@ -98,6 +98,7 @@ class ChildSpec:
     logs: LogSettings
     environment: dict[str, str]
     env_files: tuple[str, ...] = ()
+    start_after: tuple[str, ...] = ()
     account: str | None = None
     mode: str = ""
     exchange: str = ""
@@ -120,6 +121,7 @@ class ChildSpec:
                 "argv": tuple(raw["argv"]),
                 "env_files": tuple(raw["env_files"]),
                 "warnings": tuple(raw["warnings"]),
+                "start_after": tuple(raw.get("start_after", ())),  # not in an earlier version's
                 "restart": RestartSettings(**raw["restart"]),
                 "health": HealthSettings(**raw["health"]),
                 "limits": LimitSettings(**raw["limits"]),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +16,11 @@ from core.config_files import DEFAULT_CONFIG, active_configs
 from core.config_manager import load_specs_in_child
 from core.console import Console
 from core.control import Message
-from core.desired import Desired
+from core.desired import Desired, Wanted
 from core.errors import ExitCode, UsageError
 from core.instance_manager import InstanceRegistry
 from core.launch import supervise
+from core.ordered_start import launch_in_order, order_faults, order_warnings
 from core.reload_plan import Kind, plan_reload
 from core.spec import ChildSpec
 from core.targets import Target, resolve_targets
@@ -44,15 +43,28 @@ def start(args: argparse.Namespace, root: Path, console: Console) -> int:
         console.say("no config in config/active is to be started")
     batch = Batch(root, console, wait_s=args.wait, forget_refused=True)
     specs = batch.accept(load_specs_in_child(names, root, args.instance_id))
+    specs = _accept_order(specs, root, batch, console)
     if batch.has_invalid and not args.all:
         return batch.finish()
     specs = [spec for spec in specs if not batch.refuse_running(spec, skip=args.all)]
     specs = [spec for spec in specs if batch.allow_live(spec, ask=not args.yes)]
     if args.foreground:
         return _foreground(specs[0], root, console) if specs else batch.finish()
-    for spec in specs:
-        batch.launch(spec)
+    launch_in_order(batch, console, specs, stagger_s=args.stagger)
     return batch.finish()
+
+
+def _accept_order(
+    specs: list[ChildSpec], root: Path, batch: Batch, console: Console
+) -> list[ChildSpec]:
+    """Refuse those that wait for each other; tell of those that wait for nobody we know."""
+    for warning in order_warnings(specs, root):
+        console.complain("warning: {text}", text=warning)
+    faults = order_faults(specs)
+    for spec in specs:
+        if spec.instance_id in faults:
+            batch.refuse_config(spec.config_path, (faults[spec.instance_id],))
+    return [spec for spec in specs if spec.instance_id not in faults]
 
 
 def restart(args: argparse.Namespace, root: Path, console: Console) -> int:
@@ -117,13 +129,21 @@ _DONE = {
 def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
     """Start all that should be running and is not, as after a reboot."""
     batch = Batch(root, console, wait_s=args.wait)
-    has_launched = False
+    specs: list[ChildSpec] = []
+    options: dict[str, dict[str, str]] = {}
+    due: list[tuple[Target, Wanted]] = []
     for instance_id, wanted in sorted(Desired(root).load().items()):
         target = resolve_targets(root, [instance_id])[0]
         if batch.is_running(instance_id):
             batch.note(target, "{id}: is running already", state=target.record.get("status"))
-            continue
-        result = load_specs_in_child([wanted.config_path], root, instance_id)[0]
+        else:
+            due.append((target, wanted))
+    results = load_specs_in_child([wanted.config_path for _, wanted in due], root)
+    for (target, wanted), found in zip(due, results, strict=True):
+        instance_id, result = target.instance_id, found
+        if result.spec is None or result.spec.instance_id != instance_id:
+            # It was started with --instance-id; the file itself says another, or none.
+            result = load_specs_in_child([wanted.config_path], root, instance_id)[0]
         spec = result.spec
         if spec is None:
             # A bad save never reaches a restart: the last accepted version runs on.
@@ -133,12 +153,11 @@ def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
         if spec is None:
             batch.fail(instance_id, ExitCode.USAGE, "its config can't be used")
         else:
-            if has_launched:
-                batch.flush()
-                # Not all at once: fifty bots would ask one exchange and two processors together.
-                time.sleep(args.stagger * (0.5 + random.random()))
-            batch.launch(spec, started_at=wanted.started_at)
-            has_launched = True
+            specs.append(spec)
+            options[instance_id] = {"started_at": wanted.started_at}
+    for words in (*order_warnings(specs, root), *order_faults(specs).values()):
+        console.complain("warning: {text}", text=words)  # they run all the same, in any order
+    launch_in_order(batch, console, specs, stagger_s=args.stagger, options=options)
     return batch.finish()
 
 

@@ -7,24 +7,27 @@ the bot makes its own checks as `run.py --check`. Standard library only.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from core.claims import Places, find_clashes
 from core.config_files import DEFAULT_CONFIG
-from core.config_manager import load_specs_in_child
+from core.config_manager import SpecResult, load_specs_in_child
 from core.console import Console
 from core.errors import ConfigError, ExitCode
 from core.instance_manager import InstanceRegistry
+from core.ordered_start import check_order
 from core.preflight import run_check
 from core.spec import ChildSpec
 
 
 def validate(args: argparse.Namespace, root: Path, console: Console) -> int:
     """Make every check that a start would make, and start nothing."""
-    reports = []
-    for name in args.config or [str(DEFAULT_CONFIG)]:
-        reports.append(_validate_one(name, args.instance_id, root, console))
+    names = args.config or [str(DEFAULT_CONFIG)]
+    results = load_specs_in_child(names, root, args.instance_id)
+    specs = [result.spec for result in results if result.spec is not None]
+    reports = [_validate_one(result, specs, root, console) for result in results]
     if console.as_json:
         console.emit(reports[0] if len(reports) == 1 else reports)
     codes = [int(report["exit_code"]) for report in reports]
@@ -32,23 +35,27 @@ def validate(args: argparse.Namespace, root: Path, console: Console) -> int:
 
 
 def _validate_one(
-    name: str, instance_id: str | None, root: Path, console: Console
+    result: SpecResult, specs: Sequence[ChildSpec], root: Path, console: Console
 ) -> dict[str, Any]:
-    result = load_specs_in_child([name], root, instance_id)[0]
+    """Check one; `specs` are all that were given together."""
     faults = list(result.faults)
     report: dict[str, Any] = {
-        "config_file": name,
+        "config_file": result.name,
         "instance_id": None,
         "check": None,
         "preflight": None,
     }
     refused: tuple[str, ...] = ()  # by the bot's own check, whose output has said so already
     warnings = list(result.warnings)
+    told: list[str] = []
     code = int(ExitCode.USAGE) if faults else int(ExitCode.OK)
     if result.spec is not None:
         report["instance_id"] = result.spec.instance_id
         report["config_file"] = result.spec.config_path
         faults += claim_faults(InstanceRegistry(root), result.spec)
+        mine, told = check_order(result.spec, specs, root)
+        faults += mine
+        warnings += told
         code = int(ExitCode.USAGE) if faults else int(ExitCode.OK)
         if not faults and result.spec.is_bot:
             check = run_check(result.spec, is_english=console.as_json)
@@ -63,7 +70,7 @@ def _validate_one(
                     console.complain("{fault}", fault=fault)
             if check.code != 0:
                 code = int(ExitCode.USAGE if check.code == ExitCode.USAGE else ExitCode.FAILED)
-    for warning in result.warnings:
+    for warning in (*result.warnings, *told):
         console.complain("warning: {text}", text=warning)
     for fault in faults:
         console.complain("{fault}", fault=fault)

@@ -258,7 +258,7 @@ def test_the_kernel_ends_what_outruns_the_sampling_and_the_record_says_so(
     record = wait_for(lambda: deaths.load(fleet.folder()), "a death")[0]
     assert (record["cause"], record["signal"]) == ("oom", "SIGKILL")
     assert record["reason"] == "the kernel killed it: over the 192 MB of its cgroup"
-    assert 64 < record["peak_mb"] <= 200
+    assert 64 < record["peak_mb"] < 256  # files that it maps are not its group's
     wait_for(lambda: len(fleet.lines("starts")) == 2, "a new bot")
     fleet.wait_status("RUNNING")
     assert group_of(fleet.bot_pid()) == base / "bot-toy"
