@@ -121,6 +121,9 @@ CATALOGUE = {
     # daemon_manager
     "{id}: unknown instance": "{id}：未知的實例",
     "warning: {text}": "警告：{text}",
+    "warning: {id}: {other} did not become ready; it is started all the same": (
+        "警告：{id}：{other} 未能就緒；仍照常啟動"
+    ),
     "{config}: valid": "{config}：設定有效",
     "no instance runs": "沒有執行中的實例",
     "nothing was changed": "未做任何變更",

@@ -5,7 +5,9 @@ Two ways, and one of them is chosen by what is enabled:
 - `gridfleet@ID.service`, one for each instance: systemd starts its supervisor in the foreground.
   `KillMode=process`: a stop signals the supervisor alone, which stops its bot in order; a
   supervisor that dies leaves its bot trading, and the one that systemd starts next adopts it. Exit
-  2, 4 and 5 (a config, credentials, a start limit) are not retried.
+  2, 4 and 5 (a config, credentials, a start limit) are not retried. `Type=notify`: it counts as
+  started when the bot is ready or has failed. `start_after` of the active configs becomes `After=`
+  in `gridfleet@ID.service.d/start-after.conf`.
 - `gridfleet.service`, one for all: `resurrect` at boot, and at shutdown a stop that leaves what is
   wanted as it is.
 
@@ -23,6 +25,7 @@ Nothing is enabled or started; what to type is printed. Standard library only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pwd
 import re
@@ -30,6 +33,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from core.cgroups import SUPERVISORS
@@ -38,13 +42,14 @@ from core.config_manager import load_specs_in_child
 from core.console import Console
 from core.errors import ExitCode, UsageError
 from core.files import publish
-from core.paths import checkout_root
-from core.spec import HealthSettings
+from core.paths import checkout_root, is_safe_name
+from core.start_order import without_cycles
 from core.stopping import patience_s
 
 TEMPLATE = "gridfleet@.service"
 FLEET = "gridfleet.service"
 ALERTS = "gridfleet-alerts.service"
+ORDER = "start-after.conf"
 SUBGROUP_SINCE = 254
 """The first systemd that knows `DelegateSubgroup=` (its NEWS, version 254)."""
 _MARGIN_S = 10
@@ -67,15 +72,18 @@ def install_service(args: argparse.Namespace, root: Path, console: Console) -> i
         FLEET: fleet_unit(root, stop_s=stop_s, user=args.user, delegates=delegates),
         ALERTS: alerts_unit(root, user=args.user),
     }
+    texts |= order_units(root)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_old_orders(folder, texts)
     paths = []
     for name, text in texts.items():
         path = folder / name
+        path.parent.mkdir(exist_ok=True)
         publish(path, text)
         path.chmod(_MODE)
         paths.append(path)
         console.say("wrote {path}", path=str(path))
-    verdict, words = verify(paths, user=args.user)
+    verdict, words = verify([path for path in paths if path.name != ORDER], user=args.user)
     for line in words:
         console.complain("{text}", text=line)
     if verdict is None:
@@ -121,7 +129,6 @@ def systemd_version() -> int | None:
 
 def template_unit(root: Path, *, stop_s: int, user: bool, delegates: bool = False) -> str:
     """Give the text of the unit for one instance."""
-    start = HealthSettings().startup_timeout
     return f"""\
 [Unit]
 Description=gridfleet instance %i
@@ -132,7 +139,8 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=exec
+# It says when its bot is ready or has failed; nothing else may hurry it.
+Type=notify
 {_identity(root, user=user)}ExecStart={_command(root, "start", "--foreground", "--config", "%i")}
 Restart=on-failure
 RestartSec=5
@@ -140,12 +148,47 @@ RestartSec=5
 RestartPreventExitStatus=2 4 5
 # A stop signals the supervisor alone; it stops its bot, cancels its orders and proves it.
 KillMode=process
-{_delegation(delegates)}TimeoutStartSec={int(start) + _MARGIN_S}
+{_delegation(delegates)}TimeoutStartSec=infinity
 TimeoutStopSec={stop_s}
 
 [Install]
 WantedBy={_target(user=user)}
 """
+
+
+def order_units(root: Path) -> dict[str, str]:
+    """Give the drop-ins that say `After=` for the active configs' `start_after`, by file name.
+
+    A unit is named for its config's file, `start_after` names instances. Who has no active config
+    is left out: systemd could not start it either.
+    """
+    paths = [path for path in active_configs(root) if is_safe_name(path.stem)]
+    specs = {
+        path.stem: result.spec
+        for path, result in zip(
+            paths, load_specs_in_child([str(path) for path in paths], root), strict=True
+        )
+        if result.spec is not None
+    }
+    unit_of = {spec.instance_id: f"gridfleet@{stem}.service" for stem, spec in specs.items()}
+    graph, _ = without_cycles({spec.instance_id: spec.start_after for spec in specs.values()})
+    found = {}
+    for stem, spec in specs.items():
+        named = [unit_of[one] for one in graph[spec.instance_id] if one in unit_of]
+        if named:
+            words = "# start_after of its config: they are ready or have failed before it starts."
+            text = f"[Unit]\n{words}\nAfter={' '.join(named)}\n"
+            found[f"gridfleet@{stem}.service.d/{ORDER}"] = text
+    return found
+
+
+def remove_old_orders(folder: Path, texts: Mapping[str, str]) -> None:
+    """Remove the drop-ins of configs that name nobody any more."""
+    for path in folder.glob(f"gridfleet@*.service.d/{ORDER}"):
+        if str(path.relative_to(folder)) not in texts:
+            path.unlink()
+            with contextlib.suppress(OSError):  # the user has others there
+                path.parent.rmdir()
 
 
 def fleet_unit(root: Path, *, stop_s: int, user: bool, delegates: bool = False) -> str:

@@ -20,6 +20,7 @@ from core.desired import Desired, Wanted
 from core.errors import ExitCode, UsageError
 from core.instance_manager import InstanceRegistry
 from core.launch import supervise
+from core.notify import Notifier
 from core.ordered_start import launch_in_order, order_faults, order_warnings
 from core.reload_plan import Kind, plan_reload
 from core.spec import ChildSpec
@@ -164,8 +165,10 @@ def resurrect(args: argparse.Namespace, root: Path, console: Console) -> int:
 def _foreground(spec: ChildSpec, root: Path, console: Console) -> int:
     """Be the supervisor, attached; for systemd and containers."""
     started_at = started_at_of(InstanceRegistry(root), spec.instance_id)
+    notifier = Notifier()
 
     def observe(message: Message) -> None:
+        notifier.hear(message)
         console.say(
             "{id}: {state}, bot {bot}, port {port} {reason}",
             id=message["instance_id"],

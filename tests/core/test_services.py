@@ -72,6 +72,28 @@ def test_the_units_delegate_their_group_where_systemd_has_subgroups(
         assert ("Delegate=" in (folder / services.TEMPLATE).read_text()) is expected
 
 
+def test_the_order_of_the_configs_is_systemds_too(root: Path, tmp_path: Path) -> None:
+    """S26: units are named for files, start_after for instances; what is named no more goes."""
+    active, folder = root / "config" / "active", tmp_path / "units"
+    toy = {"script_path": "/bin/true"}
+    first = {"daemon_config": toy, "metadata": {"instance_id": "the-first"}}
+    (active / "one.json").write_text(json.dumps(first))
+    named = {"daemon_config": {**toy, "start_after": ["the-first", "slow", "nobody"]}}
+    (active / "two.json").write_text(json.dumps(named))
+    words = ["--root", str(root), "install-service", "--dir", str(folder)]
+    assert main(words) == 0
+    drop_in = folder / "gridfleet@two.service.d" / services.ORDER
+    assert settings(drop_in.read_text()) == {
+        "After": "gridfleet@one.service gridfleet@slow.service"
+    }
+    assert list(folder.glob("*.d")) == [drop_in.parent]
+    unit = settings((folder / services.TEMPLATE).read_text())
+    assert (unit["Type"], unit["TimeoutStartSec"]) == ("notify", "infinity")
+    (active / "two.json").write_text(json.dumps({"daemon_config": toy}))
+    assert main(words) == 0
+    assert list(folder.glob("*.d")) == []
+
+
 def test_the_version_of_systemd_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
