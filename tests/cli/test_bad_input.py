@@ -51,6 +51,7 @@ MANAGER: dict[tuple[str, str], Case] = {
     ("reload", "ids"): (["../x"], NO_ID),
     ("reload", "wait"): (["--wait", "1s"], ("--wait", "'1s'")),
     ("resurrect", "wait"): (["--wait", "1e3"], ("--wait", "'1e3'")),
+    ("start", "stagger"): (["--stagger", "-1"], ("--stagger", "seconds")),
     ("resurrect", "stagger"): (["--stagger", "soon"], ("--stagger", "'soon'", "seconds")),
     ("install-service", "dir"): (
         ["--dir", "candles.csv/x"],

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy_fleet import ToyFleet, is_alive, wait_for
+from toy_fleet import ToyFleet, free_port, is_alive, wait_for
 
-from core import cgroups, deaths, kernel_limits, process
+from core import cgroups, deaths, kernel_limits
 from core.cgroups import Group, Place, find_base, place_of
 from core.launch import supervise
 from core.listing import collect
@@ -353,16 +353,29 @@ def test_alone_in_a_delegated_group_we_move_and_the_bot_has_its_own(
 
 
 @pytest.mark.slow
-def test_a_limit_that_is_lowered_live_kills_nobody(base: Path, fleet: ToyFleet) -> None:
+def test_a_limit_that_is_lowered_live_kills_nobody(
+    base: Path, fleet: ToyFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """S28: memory.max stays above what the bot holds; the sampling does the rest."""
-    spec = fleet.spec("toy", limits={"memory_limit_mb": 2000})
-    start_within(base / "supervisor", fleet, spec)
+    monkeypatch.setattr("core.monitor.SAMPLE_INTERVAL_S", 600.0)
+    options = ("--leak", "300")
+
+    def limited(mb: int) -> ChildSpec:
+        settings = {"daemon_config.memory_limit_mb": str(mb)}
+        return fleet.spec(
+            "toy", *options, web_port=port, limits={"memory_limit_mb": mb}, settings=settings
+        )
+
+    port = free_port()
+    start_within(base / "supervisor", fleet, limited(2000))
     group, bot = Group(base / "bot-toy"), fleet.bot_pid()
-    held = group.held()
-    lower = fleet.spec("toy", web_port=spec.web_port, limits={"memory_limit_mb": 900})
-    fleet.ask("reload", spec=lower.to_json())
+    wait_for(lambda: group.held() > 300 << 20, "the leak")
+    fleet.ask("reload", spec=limited(900).to_json())
     wait_for(lambda: kernel_of(fleet) == ("cgroup", 1350), "the new limit")
     assert (group.folder / "memory.max").read_text().strip() == str(1350 << 20)
-    assert held < 1350 << 20
+    fleet.ask("reload", spec=limited(1).to_json())
+    wait_for(lambda: kernel_of(fleet) not in (("cgroup", 1350), ("cgroup", 129)), "the next")
+    assert int((group.folder / "memory.max").read_text()) > group.held()
     assert fleet.bot_pid() == bot
-    assert process.read_stat(bot) is not None
+    assert is_alive(bot)
+    assert group.oom_kills() == 0
