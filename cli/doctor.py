@@ -36,8 +36,9 @@ from core.errors import ExitCode, GridfleetError, StoreError
 from core.health import read_beat
 from core.i18n import t
 from core.identity import ProcessId, boot_id, process_start_ticks, read_pid_file
-from core.instance_manager import InstanceRegistry, Liveness
+from core.instance_manager import InstanceRegistry
 from core.listing import REST_STATES, derive_state
+from core.liveness import Liveness
 from core.paths import is_safe_name
 from core.registry_file import Record, start_command
 

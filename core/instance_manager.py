@@ -5,9 +5,7 @@ db_path, web_host, web_port, web_port_auto, started_at, status, restarts, exchan
 grid, account. `status` is what the supervisor last said; what is true now is derived from it,
 the locks and the processes (`core.listing`).
 
-Alive means: lock held, and a process runs that has the PID and start time written down (in the
-record, the PID file or the lock file's note; where nothing is, the kernel's list of lock holders
-tells). So neither a recycled PID nor a deleted PID file deceives.
+What alive means is `core.liveness`'s.
 
 How a supervisor uses it: take `logs/{id}/.supervisor.lock`, then `claim(spec)`, then `update` at
 each change; the record stays after a stop. The lock comes first, so that a record whose start
@@ -24,10 +22,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from core.errors import ConfigError
-from core.identity import LockTable, ProcessId, identify, process_start_ticks, read_pid_file
+from core.identity import LockTable, identify, process_start_ticks
+from core.liveness import Liveness, look
 from core.paths import check_name, run_dir
 from core.registry_changes import Changes
 from core.registry_file import Record, RegistryFile
@@ -51,22 +50,6 @@ _PASSING = frozenset(
         "limits",
     }
 )
-
-
-class Liveness(NamedTuple):  # a dataclass would cost `list` a quarter of its time
-    """Which processes of an instance run now; None: not running."""
-
-    pid: int | None
-    bot_pid: int | None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the supervisor lives."""
-        return self.pid is not None
-
-    @property
-    def is_any_alive(self) -> bool:
-        return self.pid is not None or self.bot_pid is not None
 
 
 def orders_may_rest(record: Mapping[str, Any]) -> bool:
@@ -227,15 +210,7 @@ class InstanceRegistry:
     ) -> Liveness:
         """Look which processes of the instance run now, without disturbing them."""
         record = (self.get(instance_id) or {}) if record is None else record
-        locks = locks or LockTable()
-        folder = run_dir(self.root, instance_id)
-        pid = _live_pid(folder, ".supervisor.lock", "daemon.pid", record, "pid", locks)
-        bot = _live_pid(folder, ".bot.lock", "bot.pid", record, "bot_pid", locks)
-        if bot is None and pid is not None:
-            # A program that closed what it inherited holds no lock; its supervisor knows it well.
-            bot = _recorded_bot(record)
-        # Where no file tells, the bot lock's taker may be the supervisor that opened it.
-        return Liveness(pid=pid, bot_pid=None if bot == pid else bot)
+        return look(run_dir(self.root, instance_id), record, locks or LockTable())
 
     def dead_instances(self, keep: Collection[str] = ()) -> list[str]:
         """Name the instances of which nothing lives or is locked, but not those in `keep`."""
@@ -375,40 +350,6 @@ class InstanceRegistry:
         return self.liveness(instance_id, record, locks).is_any_alive or any(
             locks.is_held(folder / name) for name in (".supervisor.lock", ".bot.lock")
         )
-
-
-# Liveness -------------------------------------------------------------------------------------
-
-
-def _live_pid(
-    folder: Path, lock: str, pid_file: str, record: Record, key: str, locks: LockTable
-) -> int | None:
-    """Give the PID of the process that holds the lock, by record, PID file or the kernel's list."""
-    starts = {"pid": "pid_start", "bot_pid": "bot_start"}
-    written = read_pid_file(folder / pid_file) or (None, None)
-    noted = read_pid_file(folder / lock) or (None, None)  # the holder's note in its lock file
-    candidates = (
-        (record.get(key), record.get(starts[key]), record.get("boot_id") or ""),
-        (*written, ""),
-        (*noted, ""),
-    )
-    for pid, start, boot in candidates:
-        if not isinstance(pid, int) or not isinstance(start, int):
-            continue
-        if ProcessId(pid=pid, start=start, boot=str(boot)).is_alive():
-            return pid if locks.is_held(folder / lock, expected=True) else None
-    if locks.is_held(folder / lock):
-        return locks.holder(folder / lock)
-    return None
-
-
-def _recorded_bot(record: Record) -> int | None:
-    """Give the recorded bot's PID if that very process runs."""
-    pid, start = record.get("bot_pid"), record.get("bot_start")
-    if not isinstance(pid, int) or not isinstance(start, int):
-        return None
-    identity = ProcessId(pid=pid, start=start, boot=str(record.get("boot_id") or ""))
-    return pid if identity.is_alive() else None
 
 
 def _is_passing(before: Record, after: Record) -> bool:

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from core.i18n import t
-from core.instance_manager import InstanceRegistry, Liveness, orders_may_rest
+from core.instance_manager import InstanceRegistry, orders_may_rest
+from core.liveness import Liveness
 from core.masking import escape_controls
 from core.paths import for_display
 from core.registry_file import start_command, web_url

@@ -14,8 +14,9 @@ import pytest
 from registry_world import bot_of, start_claimed, supervisor_of
 from tabulate import tabulate
 
-from core.instance_manager import InstanceRegistry, Liveness
+from core.instance_manager import InstanceRegistry
 from core.listing import STATES, collect, derive_state, describe, local_time, render_table
+from core.liveness import Liveness
 from core.table import display_width, grid
 
 CONTRACT_FIELDS = {
