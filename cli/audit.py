@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.audit_words import say
-from cli.instance_lookup import find_records
+from cli.instance_lookup import config_of, find_records
 from core.console import Console
 from core.errors import ConfigError, GridfleetError, StoreError
 from core.i18n import Tell, english, t
 from core.masking import escape_controls, mask_text
-from core.paths import check_name, run_dir
+from core.paths import check_name
 from strategies.audit import Look, compare, confirm
 from strategies.findings import Difference, ExchangeSide, LedgerSide
 from strategies.grid_math import plain
@@ -91,7 +91,7 @@ def collect(instance_id: str, root: Path) -> Audited:
     record = find_records(root, instance_id)[0]
     is_running = record["bot_pid"] is not None
     may_move = is_running or record["is_alive"]  # a supervisor brings its bot back
-    config = _config_of(instance_id, root, record)
+    config = config_of(instance_id, root, record)
     db_path = Path(record.get("db_path") or root / "database" / f"{instance_id}.db")
     looks: list[Look] = []
     with _Sides(config, db_path, root) as sides:
@@ -108,22 +108,6 @@ def collect(instance_id: str, root: Path) -> Audited:
         last=looks[-1],
         differences=confirm(looks),
     )
-
-
-def _config_of(instance_id: str, root: Path, record: Mapping[str, Any]) -> InstanceConfig:
-    """Load what the bot runs with: the version last accepted, else the file of the record."""
-    from core.accepted import CONFIG_NAME
-    from core.config_load import load
-
-    accepted = run_dir(root, instance_id) / CONFIG_NAME
-    named = record.get("config_file")
-    path = accepted if accepted.is_file() else named
-    if path is None:
-        raise StoreError(f"{instance_id}: nothing tells which config it runs with")
-    loaded = load(path, root, instance_id=instance_id, source=None if named is None else str(named))
-    if not loaded.config.is_bot:
-        raise StoreError(f"{instance_id}: runs a program of its own, which keeps no ledger of ours")
-    return loaded.config
 
 
 class _Sides:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import account_bots
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, client_ids, engine_settings
 from cli.first_grid import preflight_of, refuse
@@ -125,7 +126,8 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
             for line in live.credentials():
                 report.say(*line)
         instrument = client.fetch_instrument(config.symbol)
-        found = preflight_of(client, settings, instrument)
+        sharing = account_bots.look(config, place.root, place.db_path, client)
+        found = preflight_of(client, settings, instrument, sharing)
         words = "{exchange} answers; {symbol} is at {price}"
         price = plain(found.price)
         report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))
@@ -136,6 +138,8 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
                 report.say(*line)
     finally:
         client.close()
+    for text in sharing.unknown:
+        report.say("warning", text)
     report.preflight = document(found, instrument)
     refused = refused_checks(found)
     for name, text in lines(found, instrument, t):

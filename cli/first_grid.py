@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import account_bots
 from cli.bot_wiring import SystemClock, engine_settings
 from cli.preflight_words import lines
 from core.errors import AuthError, ConfigError, ExchangeError, StoreError
 from core.i18n import english
 from exchanges.factory import create_exchange
 from exchanges.paper_memory import MemoryPaperStore
+from strategies.account_margin import ALONE, Sharing
 from strategies.preflight import Preflight, preflight
 from strategies.settings import EngineSettings, build_spec
 
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 
 
 def preflight_of(
-    client: ExchangeClient, settings: EngineSettings, instrument: Instrument
+    client: ExchangeClient,
+    settings: EngineSettings,
+    instrument: Instrument,
+    sharing: Sharing = ALONE,
 ) -> Preflight:
-    """Look at price, balance and position and work the figures out.
+    """Look at price, balance and position and work the figures out; `sharing` as in `preflight`.
 
     Errors: ExchangeError; ConfigError, a fault a line, for a grid that cannot be laid out.
     """
@@ -38,7 +43,7 @@ def preflight_of(
     except ValueError as error:
         raise _refused(str(error).splitlines()) from error
     balance, position = client.fetch_balance(), client.fetch_position(settings.symbol)
-    return preflight(settings, spec, instrument, price, balance, position)
+    return preflight(settings, spec, instrument, price, balance, position, sharing)
 
 
 def refuse(found: Preflight) -> None:
@@ -69,14 +74,17 @@ def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
     )
     try:
         instrument = client.fetch_instrument(config.symbol)
-        found = preflight_of(client, settings, instrument)
+        sharing = account_bots.look(config, place.root, place.db_path, client)
+        found = preflight_of(client, settings, instrument, sharing)
     except AuthError:
         raise
-    except ExchangeError as error:  # the engine tries until it is reached
+    except (ExchangeError, StoreError) as error:  # the engine tries until it is reached
         log.warning("preflight_failed", error=str(error))
         return
     finally:
         client.close()
+    for words in sharing.unknown:
+        log.warning("preflight", check="warning", words=words)
     for name, words in lines(found, instrument, english):
         log.info("preflight", check=name, words=words)
     if settings.grid.trigger_price is None:  # else it is judged at the price that starts it

@@ -9,13 +9,16 @@ from __future__ import annotations
 import http.client
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.instance_stats import ask_page
 from core.config_files import EnvFile, Variables
 from core.errors import GridfleetError
 
-_UNREADABLE = (GridfleetError, OSError, ValueError, KeyError, TypeError)
+if TYPE_CHECKING:
+    from strategies.journal import Book
+
+UNREADABLE = (GridfleetError, OSError, ValueError, KeyError, TypeError)
 """What a file of another version, a planted or a damaged one raises."""
 
 
@@ -34,7 +37,7 @@ def grid_in_force(entry: dict[str, Any], root: Path) -> dict[str, Any] | None:
             return {**{key: grid.get(key) for key in keys}, "source": "page"}
     try:
         return _from_database(Path(entry["db_path"] or ""))
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -43,10 +46,13 @@ def grid_words(grid: dict[str, Any]) -> str:
     return "{lower}-{upper} x{num} {mode} {type}".format_map(grid)
 
 
-def _from_database(path: Path) -> dict[str, Any] | None:
+def read_book(path: Path) -> Book | None:
+    """Fold the whole ledger of an instance, read-only; None: there is no such file.
+
+    Errors: StoreError, and `UNREADABLE` for what another version or a damaged file holds.
+    """
     # The arms are loaded only when they are needed.
     from database.reading import LedgerReader
-    from strategies.grid_math import plain
     from strategies.journal import Book, apply, decode_book
 
     if not path.is_file():
@@ -58,7 +64,14 @@ def _from_database(path: Path) -> dict[str, Any] | None:
             seq, book = checkpoint[0], decode_book(checkpoint[1])
         for number, kind, payload, time in reader.events(after=seq):
             book = apply(book, kind, payload, number, time)
-    if book.grid is None:
+    return book
+
+
+def _from_database(path: Path) -> dict[str, Any] | None:
+    from strategies.grid_math import plain
+
+    book = read_book(path)
+    if book is None or book.grid is None:
         return None
     spec = book.grid.spec
     return {

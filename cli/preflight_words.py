@@ -27,6 +27,11 @@ _REMEDY = {
 }
 """What to do about a refused check."""
 
+_REMEDY_SHARED = (
+    "lower quantity or max_position of one of them, or give this one a (sub-)account of its own"
+)
+"""The same for margin that other bots of the account want too."""
+
 _BOUNDARY = {
     "none": "outside the range nothing is done: the grid waits for the price to come back",
     "stop_only": "{beyond}: entries are cancelled, exits stay; back inside it goes on",
@@ -41,7 +46,9 @@ def lines(found: Preflight, instrument: Instrument, tell: Tell) -> Iterator[Line
     refused = refused_checks(found)
     for name, words in _figures(found, instrument, tell):
         if name in refused:
-            yield name, tell("{figures}: {remedy}", figures=words, remedy=tell(_REMEDY[name]))
+            is_shared = name == "margin" and found.others_remaining
+            remedy = tell(_REMEDY_SHARED if is_shared else _REMEDY[name])
+            yield name, tell("{figures}: {remedy}", figures=words, remedy=remedy)
         else:
             yield name, words
 
@@ -90,16 +97,7 @@ def _figures(found: Preflight, instrument: Instrument, tell: Tell) -> Iterator[L
         words = "{count} of {cells} cells earn less than twice their fees: use fewer levels"
         yield "warning", tell(words, count=found.thin_cells, cells=spec.num - 1)
     yield "orders", _orders(found, instrument, tell)
-    yield (
-        "margin",
-        tell(
-            "a full side takes {margin} {quote} at leverage {leverage}, {available} is available",
-            margin=_cents(found.margin),
-            quote=quote,
-            leverage=plain(found.leverage),
-            available=_cents(found.available),
-        ),
-    )
+    yield "margin", _margin(found, quote, tell)
     yield "position", _position(found, instrument, tell)
     yield "liquidation", _liquidation(found, instrument, tell)
     yield from _stops(found, quote, tell)
@@ -131,6 +129,28 @@ def _orders(found: Preflight, instrument: Instrument, tell: Tell) -> str:
         "{now} now, at most {most} of {limit} at once; worth {notional} {quote} (from {minimum})",
         **values,
     )
+
+
+def _margin(found: Preflight, quote: str, tell: Tell) -> str:
+    """Say what a full side takes, and what the other bots of the account may still take."""
+    words = tell(
+        "a full side takes {margin} {quote} at leverage {leverage}, {available} is available",
+        margin=_cents(found.margin),
+        quote=quote,
+        leverage=plain(found.leverage),
+        available=_cents(found.available),
+    )
+    if found.used:
+        words += tell("; {used} of it is in use already", used=_cents(found.used))
+    if found.others:
+        names = ", ".join(
+            f"{other.instance_id} ({other.symbol}) {_cents(other.remaining)}"
+            for other in found.others
+        )
+        rest = _cents(found.others_remaining)
+        told = "; the other bots of this account may still take {rest}: {names}"
+        words += tell(told, rest=rest, names=names)
+    return words
 
 
 def _position(found: Preflight, instrument: Instrument, tell: Tell) -> str:
@@ -268,6 +288,17 @@ def document(found: Preflight, instrument: Instrument) -> dict[str, Any]:
         "leverage": plain(found.leverage),
         "margin_worst_case": plain(found.margin),
         "available": plain(found.available),
+        "margin_used": plain(found.used),
+        "others_on_account": [
+            {
+                "instance_id": other.instance_id,
+                "symbol": other.symbol,
+                "margin_worst_case": plain(other.worst),
+                "margin_used": plain(other.used),
+                "margin_remaining": plain(other.remaining),
+            }
+            for other in found.others
+        ],
         "position": plain(found.position),
         "worst_case": {"long": _side(found.long), "short": _side(found.short)},
         "liquidation": {

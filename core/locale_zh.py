@@ -334,6 +334,13 @@ CATALOGUE = {
     "lower quantity or max_position, add margin, or set allow_liquidation_in_range": (
         "請降低 quantity 或 max_position、增加保證金，或設定 allow_liquidation_in_range"
     ),
+    "lower quantity or max_position of one of them, or give this one a (sub-)account of its own": (
+        "請調低其中一個的 quantity 或 max_position，或讓這個機器人使用自己的（子）帳戶"
+    ),
+    "; {used} of it is in use already": "；其中 {used} 已占用",
+    "; the other bots of this account may still take {rest}: {names}": (
+        "；同一帳戶的其他機器人最多還會占用 {rest}：{names}"
+    ),
     "a full side takes {margin} {quote} at leverage {leverage}, {available} is available": (
         "單邊全部成交需保證金 {margin} {quote}（槓桿 {leverage}），可用 {available}"
     ),

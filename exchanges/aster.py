@@ -8,7 +8,7 @@ is asked for in spans below seven days; batches take 5 orders and 10 cancels.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -328,6 +328,10 @@ class AsterClient(RestClient):
             self._quote_asset = self._market(self.symbol).text("quoteAsset")
         rows = self._ask(wire.query("/fapi/v2/balance", weight=5), "balances")
         return replies.read_balance(self._quote_asset, rows)
+
+    def fetch_used_margin(self) -> Mapping[str, Decimal]:
+        account = self._ask(wire.query("/fapi/v4/account", weight=5), "account")
+        return replies.read_used_margin(Fields("account", account))
 
     # Writing ------------------------------------------------------------------------------------
 

@@ -230,6 +230,15 @@ def read_balance(asset: str, rows: object) -> Balance:
     return Balance(asset=asset, wallet=ZERO, equity=ZERO, available=ZERO)
 
 
+def read_used_margin(account: Fields) -> dict[str, Decimal]:
+    """Read the initial margin of each symbol's position and orders, summed over its rows."""
+    used: dict[str, Decimal] = {}
+    for fields in account.objects("positions"):
+        symbol = fields.text("symbol")
+        used[symbol] = used.get(symbol, ZERO) + fields.decimal("initialMargin")
+    return used
+
+
 def read_fill(fields: Fields, client_order_id: str) -> Fill:
     """Read a row of userTrades; the client id comes from the order it names."""
     venue_id = fields.text("orderId")

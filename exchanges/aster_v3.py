@@ -24,6 +24,7 @@ DOMAIN = {
 TYPES = {"Message": [{"name": "msg", "type": "string"}]}
 
 _VERSION = re.compile(r"^/fapi/v\d+/")
+_RENAMED = {"/fapi/v4/account": "/fapi/v3/accountWithJoinMargin"}
 
 
 class WalletKeys:
@@ -63,5 +64,5 @@ class WalletKeys:
         """Sign with a nonce that was never used: the time in microseconds, and always growing."""
         self._last_nonce = max(timestamp_us, self._last_nonce + 1)
         text = self.message(call, self._last_nonce)
-        path = _VERSION.sub("/fapi/v3/", call.path)
+        path = _RENAMED.get(call.path) or _VERSION.sub("/fapi/v3/", call.path)
         return wrapped(call.method, path, f"{text}&signature={self.sign(text)}", {})

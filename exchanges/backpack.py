@@ -7,9 +7,10 @@ account; cancels have no batch, so they go a few at a time; an order that rests 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from core.errors import (
     ConfigError,
@@ -243,6 +244,16 @@ class BackpackClient(RestClient):
         call = wire.query("/api/v1/capital/collateral", "collateralQuery")
         fields = Fields("collateral", load_json(self.session.send(call), "collateral"))
         return replies.read_balance(self._quote_asset, fields)
+
+    def fetch_used_margin(self) -> Mapping[str, Decimal]:
+        """As the port says; of orders on a symbol without a position it is our own estimate."""
+        positions = self.session.send(wire.query("/api/v1/position", "positionQuery"))
+        orders = self.session.send(wire.query("/api/v1/orders", "orderQueryAll"))
+        return replies.read_used_margin(
+            load_json(positions, "positions"),
+            load_json(orders, "orders"),
+            self._account().decimal("leverageLimit"),
+        )
 
     # Writing ------------------------------------------------------------------------------------
 

@@ -237,6 +237,25 @@ def read_balance(asset: str, fields: Fields) -> Balance:
     )
 
 
+def read_used_margin(positions: object, orders: object, leverage: Decimal) -> dict[str, Decimal]:
+    """Read the initial margin that each symbol's position and orders hold back.
+
+    A position's row has its exposure, the orders that raise it included, and its margin fraction.
+    A symbol with orders alone has no row: the dearer side of them at the account's leverage.
+    """
+    used = {
+        fields.text("symbol"): fields.decimal("netExposureNotional") * fields.decimal("imf")
+        for fields in objects("positions", positions)
+    }
+    resting: dict[str, dict[Side, Decimal]] = {}
+    for fields in objects("orders", orders):
+        order = read_order(fields)
+        if not order.reduce_only:
+            sides = resting.setdefault(order.symbol, dict.fromkeys(Side, ZERO))
+            sides[order.side] += order.price * order.leaves_qty
+    return {symbol: max(sides.values()) / leverage for symbol, sides in resting.items()} | used
+
+
 def read_fill(fields: Fields) -> Fill:
     """Read a row of the fill history. A fill that the exchange itself caused says so in its id."""
     venue_id = fields.text("orderId")

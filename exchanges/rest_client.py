@@ -109,6 +109,13 @@ class RestClient:
         """Say how the account stands, for a reader. Errors: ExchangeError."""
         raise NotImplementedError
 
+    def fetch_used_margin(self) -> Mapping[str, Decimal]:
+        """Tell what each symbol's position and orders hold back of the account's initial margin.
+
+        Quote currency; a symbol without either may be missing. Errors: ExchangeError.
+        """
+        raise NotImplementedError
+
     def name_of(self, venue_order_id: str) -> str | None:
         """Tell the client id of an order that was seen before."""
         return self._names.get(venue_order_id)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 from core.model import ZERO, Balance, Instrument, Position, Side
+from strategies.account_margin import ALONE, Demand, Sharing, remaining_of
 from strategies.desired import desired_orders
 from strategies.grid_math import cells_of, plain, thin_cells
 from strategies.grid_state import GridSpec, Leg
@@ -65,7 +66,8 @@ class Preflight:
     `step_percent` and `profit_percent` are of the cell's lower price and of its order's value
     there. `profit` is of one closed cell after the two maker fees. `most_orders`: that rest at
     once, partly filled cells not counted twice. `entry_cost`: what leaving at once would cost after
-    the first fill, or after the initial entry.
+    the first fill, or after the initial entry. `used` is the margin that this bot's symbol holds
+    back already, `others` the other bots of the account (`account_margin` has the rule).
     """
 
     spec: GridSpec
@@ -84,6 +86,8 @@ class Preflight:
     short: Holding
     leverage: Decimal
     available: Decimal
+    used: Decimal
+    others: tuple[Demand, ...]
     position: Decimal
     liquidation_now: Decimal | None
     worst: WorstCase
@@ -109,6 +113,11 @@ class Preflight:
         return max(self.long.margin, self.short.margin)
 
     @property
+    def others_remaining(self) -> Decimal:
+        """Margin that the other bots of the account may still take."""
+        return remaining_of(self.others)
+
+    @property
     def worst_loss(self) -> Decimal:
         """What a full side is down at its far bound: of the side that loses more."""
         return max(self.long.loss, self.short.loss)
@@ -121,8 +130,12 @@ def preflight(
     price: Decimal,
     balance: Balance,
     position: Position,
+    sharing: Sharing = ALONE,
 ) -> Preflight:
-    """Work the figures out for a grid that would be laid out at `price`."""
+    """Work the figures out for a grid that would be laid out at `price`.
+
+    `sharing`: who else trades on the account; by default nobody.
+    """
     request = settings.grid
     grid = new_grid(
         spec, price, open_initial=request.open_initial, max_position=request.max_position
@@ -171,6 +184,8 @@ def preflight(
         short=short,
         leverage=settings.leverage,
         available=balance.available,
+        used=sharing.used,
+        others=sharing.others,
         position=position.quantity,
         liquidation_now=_liquidation_now(position, balance.wallet, instrument),
         worst=worst,
@@ -187,7 +202,7 @@ def preflight(
             *_refusals(
                 "margin",
                 _margin_faults(
-                    max(long.margin, short.margin), balance.available, settings.leverage
+                    max(long.margin, short.margin), balance.available, settings.leverage, sharing
                 ),
             ),
             *_refusals("orders", _order_faults(most_orders, instrument.max_open_orders)),
@@ -274,16 +289,33 @@ def _refusals(check: str, faults: Sequence[str]) -> tuple[Refusal, ...]:
     return tuple(Refusal(check=check, words=words) for words in faults)
 
 
-def _margin_faults(margin: Decimal, available: Decimal, leverage: Decimal) -> tuple[str, ...]:
-    if margin <= available:
+def _margin_faults(
+    margin: Decimal, available: Decimal, leverage: Decimal, sharing: Sharing
+) -> tuple[str, ...]:
+    others = remaining_of(sharing.others)
+    if max(ZERO, margin - sharing.used) + others <= available:
         return ()
-    cent = Decimal("0.01")
+    full = f"a full side takes about {_cents(margin)} of margin at leverage {plain(leverage)}" + (
+        f" ({_cents(sharing.used)} of it already)" if sharing.used else ""
+    )
+    if not others:
+        words = f"{full}, {_cents(available)} is available; lower quantity or max_position"
+        return (words,)
+    names = ", ".join(
+        f"{other.instance_id} {_cents(other.remaining)}"
+        for other in sharing.others
+        if other.remaining
+    )
     words = (
-        f"a full side takes about {plain(margin.quantize(cent))} of margin at leverage "
-        f"{plain(leverage)}, {plain(available.quantize(cent))} is available; lower quantity or "
-        "max_position"
+        f"{full}, the other bots of this account may still take {_cents(others)} ({names}), "
+        f"{_cents(available)} is available; lower quantity or max_position of one of them, or "
+        "give this one a (sub-)account of its own"
     )
     return (words,)
+
+
+def _cents(amount: Decimal) -> str:
+    return plain(amount.quantize(Decimal("0.01")))
 
 
 def _order_faults(orders: int, limit: int | None) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from grid_world import SYMBOL, make_instrument, make_settings
 from cli.preflight_words import document, lines, refused_checks
 from core.i18n import english
 from core.model import Balance, GridMode, GridType, Instrument, Position
+from strategies.account_margin import ALONE, Sharing
 from strategies.preflight import Preflight, preflight
 from strategies.settings import EngineSettings, build_spec
 
@@ -34,10 +35,11 @@ def look(
     wallet: str = "100000",
     instrument: Instrument | None = None,
     position: Position = FLAT,
+    sharing: Sharing = ALONE,
 ) -> Preflight:
     instrument = instrument or make_instrument()
     spec = build_spec(settings.grid, D(price), instrument)
-    return preflight(settings, spec, instrument, D(price), money(wallet), position)
+    return preflight(settings, spec, instrument, D(price), money(wallet), position, sharing)
 
 
 def words(found: Preflight, instrument: Instrument | None = None) -> dict[str, str]:

@@ -1,0 +1,108 @@
+"""Which other bots of this machine trade on the same account, and what margin they may still take.
+
+The registry names the account of each instance by a digest of its key (`core.config_spec`): no
+secret is looked at to tell two accounts apart. A bot counts when it runs or should run; one that is
+stopped takes nothing until its own start, which looks at the rest. What each needs comes from its
+ledger, else from the config it runs with; what it has already from the exchange. The formula is in
+`strategies.account_margin`. Bots of another root, or of another key of the account, are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.bot_wiring import SystemClock, engine_settings
+from cli.grid_in_force import UNREADABLE, read_book
+from cli.instance_lookup import config_of
+from core.config_spec import account_of
+from core.desired import Desired
+from core.errors import StoreError
+from core.instance_manager import InstanceRegistry
+from core.model import ZERO
+from exchanges.rest_client import RestClient
+from strategies.account_margin import ALONE, Demand, Sharing, full_margin, used_margin
+
+if TYPE_CHECKING:
+    from core.config import InstanceConfig
+    from core.ports import ExchangeClient
+    from strategies.grid_state import GridState
+
+
+def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClient) -> Sharing:
+    """Tell how the account is shared. Errors: ExchangeError, AuthError; StoreError.
+
+    A bot of which nothing can be told is named in `unknown`.
+    """
+    account = account_of(config)
+    if account is None or not isinstance(client, RestClient):
+        return ALONE
+    own = _ledger(db_path)
+    others = _records(account, config.instance_id, root)
+    if own is None and not others:
+        return ALONE
+    held = client.fetch_used_margin()
+    used = ZERO
+    if own is not None:
+        leverage = engine_settings(config, SystemClock().now()).leverage
+        used = used_margin(*own, held.get(config.symbol, ZERO), leverage)
+    demands, unknown = [], []
+    for record in others:
+        try:
+            demands.append(_demand(record, root, client, held))
+        except UNREADABLE as error:
+            unknown.append(
+                f"{record['instance_id']} trades on this account too; what margin it may take "
+                f"could not be told: {error}"
+            )
+    return Sharing(used=used, others=tuple(demands), unknown=tuple(unknown))
+
+
+def _records(account: str, instance_id: str, root: Path) -> list[dict[str, Any]]:
+    """Give the records of the other bots on the account that run or should. Errors: StoreError."""
+    wanted = Desired(root).load()
+    whole = account.rpartition(":")[0]  # without the symbol
+    return [
+        record
+        for record in InstanceRegistry(root).list_instances()
+        if record["instance_id"] != instance_id
+        and str(record.get("account") or "").rpartition(":")[0] == whole
+        and (record["is_alive"] or record["bot_pid"] or record["instance_id"] in wanted)
+    ]
+
+
+def _demand(
+    record: Mapping[str, Any], root: Path, client: ExchangeClient, held: Mapping[str, Decimal]
+) -> Demand:
+    """Work out what one bot needs: by the grid in force, else by its config at the present price.
+
+    Errors: those of `UNREADABLE`.
+    """
+    from cli.first_grid import preflight_of
+
+    instance_id = str(record["instance_id"])
+    config = config_of(instance_id, root, record)
+    settings = engine_settings(config, SystemClock().now())
+    ledger = _ledger(Path(record.get("db_path") or root / "database" / f"{instance_id}.db"))
+    if ledger is None:
+        instrument = client.fetch_instrument(config.symbol)
+        worst = preflight_of(client, settings, instrument).margin
+        return Demand(instance_id=instance_id, symbol=config.symbol, worst=worst)
+    grid, base = ledger
+    return Demand(
+        instance_id=instance_id,
+        symbol=config.symbol,
+        worst=full_margin(grid, settings.max_position, settings.leverage),
+        used=used_margin(grid, base, held.get(config.symbol, ZERO), settings.leverage),
+    )
+
+
+def _ledger(path: Path) -> tuple[GridState, Decimal] | None:
+    """Read the grid in force and the position before it; None: no grid was laid out yet."""
+    try:
+        book = read_book(path)
+    except UNREADABLE as error:
+        raise StoreError(f"{path.name}: {error}") from error
+    return None if book is None or book.grid is None else (book.grid, book.base)
