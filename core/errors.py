@@ -2,6 +2,7 @@
 
 GridfleetError
 ├── ConfigError            the operator: a file, an option or an environment variable is wrong
+│   └── UnknownSymbol      the same: the exchange does not list this symbol
 ├── UsageError             the operator: the command itself is wrong
 ├── StoreError             the operator: the database cannot be read or written
 ├── IllegalTransition      us: a bug, never a reason to go on
@@ -45,6 +46,10 @@ class ConfigError(GridfleetError):
     def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
         super().__init__(message if not faults else "\n".join((message, *faults)))
         self.faults = faults or (message,)
+
+
+class UnknownSymbol(ConfigError):
+    """A symbol that the exchange does not list; one that it only has closed is none."""
 
 
 class UsageError(GridfleetError):

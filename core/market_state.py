@@ -58,3 +58,7 @@ class MarketReport:
         """Say it with the rule, for an alert and for the status."""
         said = f" ({self.told})" if self.told else ""
         return f"the market is {self.state.value}{said}: {_RULES[self.state]}"
+
+
+NOT_LISTED = MarketReport(state=MarketState.CLOSED, told="not listed any more")
+"""How a symbol stands that the exchange does not know, when we have traded it before."""

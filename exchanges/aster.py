@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from core.errors import ConfigError, ExchangeError, Rejected, RejectReason, Unavailable
+from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
 from core.market_state import MarketReport
 from core.model import (
     ZERO,
@@ -80,16 +80,14 @@ class AsterClient(RestClient):
     def fetch_instrument(self, symbol: str) -> Instrument:
         """Fetch limits and fees, and see to it that the account is as the config wants it.
 
-        Errors: ConfigError for an unknown symbol or a setting that has to be changed by hand;
-        Unavailable while the symbol is not traded.
+        Of a symbol that takes no orders now nothing is set: it is asked for again when it opens.
+        Errors: UnknownSymbol; ConfigError for a setting that has to be changed by hand.
         """
         market = self._market(symbol)
         if not replies.is_perpetual(market):
             raise unknown_symbol("Aster", symbol)
-        fault = replies.trading_fault(market)
-        if fault:
-            raise Unavailable(f"{symbol}: {fault}", 30.0)
-        self._settle_account(symbol)
+        if replies.read_market_state(market).state.takes_exits:
+            self._settle_account(symbol)
         fees = self._ask(
             wire.query("/fapi/v1/commissionRate", {"symbol": symbol}, weight=20), "commission"
         )
@@ -102,7 +100,7 @@ class AsterClient(RestClient):
         self._quote_asset = instrument.quote_asset
         return instrument
 
-    def fetch_market_state(self, symbol: str) -> MarketReport:
+    def _market_report(self, symbol: str) -> MarketReport:
         """Say whether the symbol trades; its word stands in the list of all. Errors as above."""
         return replies.read_market_state(self._market(symbol))
 

@@ -114,12 +114,6 @@ def is_perpetual(market: Fields) -> bool:
     return market.optional_text("contractType", "PERPETUAL") in ("", "PERPETUAL")
 
 
-def trading_fault(market: Fields) -> str:
-    """Say why a symbol cannot be traded now; empty when it can."""
-    state = market.text("status")
-    return "" if state == "TRADING" else f"its status is {state}, expected TRADING"
-
-
 _STATES = {"TRADING": MarketState.OPEN, "PRE_SETTLE": MarketState.CLOSING}
 
 

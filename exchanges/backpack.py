@@ -80,17 +80,16 @@ class BackpackClient(RestClient):
     def fetch_instrument(self, symbol: str) -> Instrument:
         """Fetch limits and fees, and see to it that the account is as the config wants it.
 
-        Errors: ConfigError for an unknown symbol or a setting that has to be changed by hand;
-        Unavailable while the book takes no orders.
+        Of a book that takes no orders now nothing is set: it is asked for again when it opens.
+        Errors: UnknownSymbol; ConfigError for a setting that has to be changed by hand; Unavailable
+        while the account is being liquidated.
         """
         market = self._market(symbol)
         account = self._account()
         if not replies.is_perpetual(market):
             raise unknown_symbol("Backpack", symbol)
-        fault = replies.trading_fault(market)
-        if fault:
-            raise Unavailable(f"{symbol}: {fault}", 30.0)
-        self._settle_account(account)
+        if replies.takes_exits(market):
+            self._settle_account(account)
         instrument = replies.read_instrument(market, account)
         self._quote_asset = instrument.quote_asset
         return instrument
@@ -103,7 +102,7 @@ class BackpackClient(RestClient):
             "one-way positions",
         )
 
-    def fetch_market_state(self, symbol: str) -> MarketReport:
+    def _market_report(self, symbol: str) -> MarketReport:
         """Say whether the exchange is up and the book takes orders. Errors as above."""
         status = load_json(self.session.send(wire.public("/api/v1/status")), "status")
         return replies.read_market_state(Fields("status", status), self._market(symbol))

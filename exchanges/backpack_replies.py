@@ -1,15 +1,12 @@
-"""Backpack's replies and stream frames, read into our own values. Pure.
+"""Backpack's replies, read into our own values; the stream's frames are `backpack_frames`'. Pure.
 
 Source: as `backpack_wire`. Odd but true: REST stamps orders in ms and history in ISO text without
-a zone (UTC); streams stamp in microseconds; order history words its client id as a number, fill
+a zone (UTC); order history words its client id as a number, fill
 history as a text; both sides of a depth answer ascend, so the best bid is its last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 
 from core.errors import RejectReason
@@ -29,9 +26,6 @@ from core.model import (
 from exchanges.wire import (
     BookTop,
     Fields,
-    MarkPrice,
-    StreamEvent,
-    StreamRefused,
     WireError,
     from_iso,
     from_ms,
@@ -55,7 +49,6 @@ _STATUSES = {
     "Triggered": OrderStatus.NEW,
     "TriggerFailed": OrderStatus.REJECTED,
 }
-_TRADABLE = ("Open", "LimitOnly", "PostOnly")
 END_REASONS = {
     "AccountTradingSuspended": RejectReason.MARKET,
     "InsufficientFunds": RejectReason.MARGIN,
@@ -116,12 +109,12 @@ def read_order(fields: Fields) -> Order:
         filled_qty=fields.optional_decimal("executedQuantity") or ZERO,
         post_only=fields.flag("postOnly"),
         reduce_only=fields.flag("reduceOnly"),
-        time_in_force=_time_in_force(fields.optional_text("timeInForce")),
+        time_in_force=time_in_force(fields.optional_text("timeInForce")),
         reason=fields.optional_text("expiryReason"),
     )
 
 
-def _time_in_force(word: str) -> TimeInForce:
+def time_in_force(word: str) -> TimeInForce:
     return TimeInForce.IOC if word in ("IOC", "FOK") else TimeInForce.GTC
 
 
@@ -151,12 +144,6 @@ def is_perpetual(market: Fields) -> bool:
     return market.optional_text("marketType", "PERP") in ("PERP", "IPERP")
 
 
-def trading_fault(market: Fields) -> str:
-    """Say why no order can be placed on a market now; empty when one can."""
-    state = market.optional_text("orderBookState", "Open")
-    return "" if state in _TRADABLE else f"its order book is {state}: no order can be placed now"
-
-
 _STATES = {
     "Open": MarketState.OPEN,
     "LimitOnly": MarketState.OPEN,  # all our orders are limit orders
@@ -165,13 +152,22 @@ _STATES = {
 }
 
 
+def takes_exits(market: Fields) -> bool:
+    """Tell whether the book takes any order of ours now."""
+    return _book_state(market).takes_exits
+
+
+def _book_state(market: Fields) -> MarketState:
+    return _STATES.get(market.optional_text("orderBookState", "Open"), MarketState.CLOSED)
+
+
 def read_market_state(status: Fields, market: Fields) -> MarketReport:
     """Read the exchange's state and the book's; a word that is not known is a closed book."""
     if status.optional_text("status", "Ok") == "Maintenance":
         told = status.optional_text("message") or "Maintenance"
         return MarketReport(state=MarketState.MAINTENANCE, told=told)
     word = market.optional_text("orderBookState", "Open")
-    return MarketReport(state=_STATES.get(word, MarketState.CLOSED), told=word)
+    return MarketReport(state=_book_state(market), told=word)
 
 
 def read_depth(symbol: str, fields: Fields) -> BookTop:
@@ -298,94 +294,3 @@ def read_batch(text: str, count: int, what: str) -> list[Fields]:
     if len(items) != count:
         raise WireError(f"{what}: was {len(items)} results, expected {count}")
     return items
-
-
-# Streams --------------------------------------------------------------------------------------
-
-NameOf = Callable[[str], str | None]
-"""Tells the client id of an order from the exchange's own; None: not known."""
-
-
-def read_frame(text: str, name_of: NameOf) -> Iterable[StreamEvent]:
-    """Read one frame; a stream that is not ours gives nothing. Errors: WireError."""
-    frame = Fields("frame", load_json(text, "frame"))
-    if frame.has("error"):
-        error = frame.object("error")
-        return (
-            StreamRefused(
-                reason=f"{error.optional_text('code')} {error.optional_text('message')}"[:200]
-            ),
-        )
-    if not frame.has("stream"):
-        return ()
-    stream = frame.text("stream")
-    kind = stream.split(".", 1)[0]
-    if kind == "bookTicker":
-        return _book_top(Fields(stream, frame.raw("data")))
-    if kind == "markPrice":
-        return _mark_price(Fields(stream, frame.raw("data")))
-    if stream.startswith("account.orderUpdate"):
-        return _order_update(Fields(stream, frame.raw("data")), name_of)
-    return ()
-
-
-def _book_top(data: Fields) -> tuple[StreamEvent, ...]:
-    bid, ask = data.optional_decimal("b"), data.optional_decimal("a")
-    if bid is None and ask is None:
-        return ()
-    symbol, moment = data.text("s"), _moment(data)
-    if bid is None or ask is None:
-        bid = ask = bid if ask is None else ask
-    assert bid is not None
-    assert ask is not None
-    return (BookTop(symbol=symbol, bid=bid, ask=ask, time=moment),)
-
-
-def _mark_price(data: Fields) -> tuple[StreamEvent, ...]:
-    return (MarkPrice(symbol=data.text("s"), price=data.decimal("p"), time=_moment(data)),)
-
-
-def _moment(data: Fields) -> datetime:
-    return from_us(data.integer("T" if data.has("T") else "E"))
-
-
-def _order_update(data: Fields, name_of: NameOf) -> tuple[StreamEvent, ...]:
-    """Read an order event: its fill, if it tells of one, and the order's state after it."""
-    venue_id, moment = data.text("i"), _moment(data)
-    client_id = data.optional_text("c") or name_of(venue_id) or unnamed(venue_id)
-    origin = data.optional_text("O", "USER")
-    side = side_of(data, "S")
-    order = Order(
-        client_order_id=client_id,
-        symbol=data.text("s"),
-        side=side,
-        price=data.optional_decimal("p") or ZERO,
-        quantity=data.optional_decimal("q") or ZERO,
-        status=status_of(data.text("X")),
-        created_at=moment,
-        updated_at=moment,
-        venue_order_id=venue_id,
-        filled_qty=data.optional_decimal("z") or ZERO,
-        post_only=data.flag("y"),
-        reduce_only=data.flag("r"),
-        time_in_force=_time_in_force(data.optional_text("f")),
-        reason=data.optional_text("R"),
-    )
-    if origin != "USER":
-        order = replace(order, client_order_id=f"liquidation:{venue_id}")
-    if not (data.has("t") and data.has("l")) or data.decimal("l") == 0:
-        return (order,)
-    fill = Fill(
-        trade_id=data.text("t"),
-        venue_order_id=venue_id,
-        client_order_id=order.client_order_id,
-        symbol=order.symbol,
-        side=side,
-        price=data.decimal("L"),
-        quantity=data.decimal("l"),
-        fee=data.optional_decimal("n") or ZERO,
-        fee_asset=data.optional_text("N"),
-        is_maker=data.flag("m"),
-        time=moment,
-    )
-    return (fill, order)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from core.errors import ExchangeError
-from exchanges import aster_replies, aster_wire, backpack_replies, backpack_wire
+from exchanges import aster_replies, aster_wire, backpack_frames, backpack_wire
 from exchanges.feed import Channel, StreamBroken
 from exchanges.transport import RestSession
 from exchanges.wire import Fields, load_json
@@ -36,7 +36,7 @@ def backpack_channels(
             name="backpack",
             url=lambda: ws_url or backpack_wire.WS_URL,
             hello=hello,
-            read=lambda text: backpack_replies.read_frame(text, name_of),
+            read=lambda text: backpack_frames.read_frame(text, name_of),
         ),
     )
 

@@ -22,14 +22,14 @@ from typing import TypeGuard, TypeVar
 
 from core.errors import (
     AuthError,
-    ConfigError,
     ExchangeError,
     OutcomeUnknown,
     Rejected,
     RejectReason,
     Retryable,
+    UnknownSymbol,
 )
-from core.market_state import MarketReport
+from core.market_state import NOT_LISTED, MarketReport
 from core.model import Order, OrderRequest, OrderStatus, TimeInForce
 from exchanges.transport import RestSession
 from exchanges.wire import WINDOW_MS, WireError, batches, from_ms, to_ms
@@ -102,7 +102,17 @@ class RestClient:
         self.session.close()
 
     def fetch_market_state(self, symbol: str) -> MarketReport:
-        """Say whether the book takes orders. Errors: ExchangeError."""
+        """Say whether the book takes orders; a symbol that is not listed any more is closed.
+
+        Errors: ExchangeError.
+        """
+        try:
+            return self._market_report(symbol)
+        except UnknownSymbol:
+            return NOT_LISTED
+
+    def _market_report(self, symbol: str) -> MarketReport:
+        """Errors: ExchangeError, UnknownSymbol."""
         raise NotImplementedError
 
     def account_words(self) -> tuple[str, ...]:
@@ -348,8 +358,8 @@ def read_window(
     ]
 
 
-def unknown_symbol(exchange: str, symbol: str, hint: str = "") -> ConfigError:
+def unknown_symbol(exchange: str, symbol: str, hint: str = "") -> UnknownSymbol:
     """Say that a symbol is not traded there."""
-    return ConfigError(
+    return UnknownSymbol(
         f"strategy_config.symbol: was {symbol!r}, expected a perpetual that {exchange} trades{hint}"
     )

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from core.errors import AuthError, ExchangeError, Retryable, StoreError, Unavailable
+from core.errors import (
+    AuthError,
+    ExchangeError,
+    OutcomeUnknown,
+    Retryable,
+    StoreError,
+    Unavailable,
+)
 from core.model import (
     AdjustGrid,
     Command,
@@ -41,6 +48,9 @@ IDLE_SNAPSHOT_S = 5.0
 BEAT_S = 1.0
 HOUSEKEEPING_S = 3600.0
 STORE_RETRY_S = 2.0
+CLOSED_RETRY_S = 15.0
+"""Seconds to the next synchronisation with an exchange or a symbol that says it is closed."""
+
 SLICE_S = 0.05
 """Seconds of market events handled in one go before the inbox is looked at again."""
 
@@ -144,14 +154,15 @@ class Engine(Session):
     def _synchronise(self) -> None:
         if self._awaits_trigger and not self._follow_to_trigger():
             return
+        self.market_watch.follow(self)  # first: of a closed symbol not everything can be asked
         self._awaits_trigger = not sync.synchronise(self)
         if self._awaits_trigger:
             self._is_up()  # it waits as told: that is no failure to start
             return
         self.synced = True
         self.thaw("exchange")
+        self.thaw("closed")
         self.dirty = True
-        self.market_watch.follow(self)
         guards.resume(self)
         planner.plan_and_send(self)
         self._is_up()
@@ -311,9 +322,18 @@ class Engine(Session):
     def _lost_contact(self, error: ExchangeError) -> None:
         """The exchange cannot be reached: nothing is placed before a full synchronisation."""
         delay = error.retry_after_s if isinstance(error, Retryable) else 1.0
-        words = "the exchange cannot be reached, entries frozen"
-        if isinstance(error, Unavailable):
+        is_answer = not isinstance(error, (Retryable, OutcomeUnknown))
+        if isinstance(error, Unavailable) or (is_answer and not self.market.state.takes_exits):
+            # It was reached and has said so: no fault of ours or of the line. We are up and wait.
+            self.thaw("exchange")
             words = "the exchange is closed for now, everything waits"
-        self.freeze("exchange", f"{words}: {error}", str(error))
+            self.freeze("closed", f"{words}: {error}", str(error))
+            self._is_up()
+            delay = max(delay, CLOSED_RETRY_S)
+        else:
+            self.freeze(
+                "exchange", f"the exchange cannot be reached, entries frozen: {error}", str(error)
+            )
         self.synced = False
+        self.market_watch.look_soon()
         self._retry_at = self.clock.monotonic() + max(0.2, delay)

@@ -9,7 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from core.model import FeedEnd, FeedGap, Fill, FundingPayment, MarketEvent, Order, Quote, StopBot
+from core.model import (
+    FeedEnd,
+    FeedGap,
+    Fill,
+    FundingPayment,
+    MarketEvent,
+    Order,
+    Quote,
+    StopBot,
+)
 from strategies import guards
 from strategies.grid_state import TRIM_SLOT
 from strategies.perp_grid import cells_to_wake

@@ -1,6 +1,6 @@
 """Whether the exchange takes our orders on the symbol now, and what waits while it does not.
 
-The state is asked for at the first synchronisation, seldom afterwards, and soon after a refusal
+The state is asked for before the first synchronisation, seldom afterwards, and soon after a refusal
 that says that the book takes no such orders; the rule of each state is in `core.market_state`. A
 refusal stops entries at once, whatever the exchange says of the book. Engine thread only.
 """
@@ -37,6 +37,11 @@ class MarketWatch:
         """When it wants to look, by the monotonic clock; None: never."""
         return None if self._due == float("inf") else self._due
 
+    def look_soon(self) -> None:
+        """Look at the next chance: what is known is of before the contact was lost."""
+        if self._source is not None:
+            self._due = 0.0
+
     def follow(self, session: Session) -> None:
         """Take refusals into account and look when it is time. Errors: AuthError."""
         now = session.clock.monotonic()
@@ -62,6 +67,9 @@ class MarketWatch:
                 self._due = now + TROUBLED_S
                 return
         was, session.market = session.market, report
+        if report.state.takes_exits and not was.state.takes_exits:
+            session.instrument = None  # limits and the account's settings are looked at anew
+            session.synced = False
         if not report.state.takes_entries:
             if report.state is not was.state:
                 session.thaw(REASON)  # so that it is told anew

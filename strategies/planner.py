@@ -24,6 +24,9 @@ def plan_and_send(session: Session) -> None:
         now = session.clock.monotonic()
         if session.stop_request is not None or not session.synced or now < session.desk.hold_until:
             return
+        if session.quote is None:  # a closed book has no price: the first one brings the next look
+            session.dirty = False
+            break
         moving.follow(session)
         if session.book.pending is not None:
             if adjusting.advance(session):

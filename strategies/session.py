@@ -119,6 +119,12 @@ class Session(ABC):
         """The strategy's whole state."""
         return self.ledger.book
 
+    @property
+    def ours(self) -> Decimal:
+        """The position that the ledger makes of the exchange's: what was there before, and lots."""
+        assert self.book.grid is not None
+        return self.book.base + self.book.grid.position
+
     @abstractmethod
     def publish_now(self) -> None:
         """Publish a fresh snapshot."""

@@ -7,11 +7,18 @@ over: what was taken before an error stays right. Engine thread only.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
+from core.errors import (
+    AuthError,
+    ConfigError,
+    ExchangeError,
+    OutcomeUnknown,
+    Rejected,
+    RejectReason,
+    Retryable,
+)
 from core.model import Order, Side
-from strategies import commands, events, journal
+from strategies import commands, events, journal, known_instrument
 from strategies.grid_state import TRIM_SLOT, DesiredOrder, Leg
 from strategies.perp_grid import new_grid
 from strategies.risk import trim_quantity
@@ -38,14 +45,33 @@ def synchronise(session: Session) -> bool:
     if "database" in session.frozen:
         session.load()  # what could not be written is not there: take up from what is
     if session.instrument is None:
-        session.instrument = session.client.fetch_instrument(session.settings.symbol)
-    events.take_quote(session, session.client.fetch_quote(session.settings.symbol))
+        session.instrument = known_instrument.fetch_instrument(session)
+    _take_price(session)
     reconcile(session)
     if session.book.grid is None and not _seed(session):
         return False
-    _follow_config(session)
+    if session.quote is not None:
+        _follow_config(session)
     session.thaw("database")
     return True
+
+
+def _take_price(session: Session) -> None:
+    """Ask for the price. Errors: ExchangeError; not for a grid on a book that has none any more.
+
+    What is held there is settled by the exchange: its fills and its position are taken over, and
+    nothing is planned without a price.
+    """
+    try:
+        quote = session.client.fetch_quote(session.settings.symbol)
+    except (AuthError, Retryable, OutcomeUnknown):
+        raise
+    except ExchangeError as error:
+        if session.market.state.takes_exits or session.book.grid is None:
+            raise
+        session.log("no_price", error=str(error))
+        return
+    events.take_quote(session, quote)
 
 
 def reconcile(session: Session) -> None:
@@ -140,7 +166,7 @@ def backfill_all(session: Session) -> None:
 
 def lacks_fills(session: Session) -> bool:
     """Tell whether the ledger does not make the position that the exchange has told last."""
-    is_short = session.position is not None and session.position.quantity != _ours(session)
+    is_short = session.position is not None and session.position.quantity != session.ours
     return is_short or session.desk.lacks_fills
 
 
@@ -164,10 +190,10 @@ def _check_position(session: Session) -> None:
         _take_fills(session, since if "position" in session.frozen else book.seeded_at)
         session.position = session.client.fetch_position(session.settings.symbol)
     session.trim = _trim(session)
-    if session.position.quantity == _ours(session):
+    if session.position.quantity == session.ours:
         session.thaw("position")
         return
-    words = f"the exchange holds {session.position.quantity}, the ledger {_ours(session)}"
+    words = f"the exchange holds {session.position.quantity}, the ledger {session.ours}"
     session.freeze("position", f"position mismatch, entries frozen: {words}", words)
     session.reconcile_within(MISMATCH_RETRY_S)
 
@@ -203,11 +229,6 @@ def _trim(session: Session) -> DesiredOrder | None:
         post_only=False,
         reduce_only=True,
     )
-
-
-def _ours(session: Session) -> Decimal:
-    assert session.book.grid is not None
-    return session.book.base + session.book.grid.position
 
 
 def _seed(session: Session) -> bool:

@@ -26,6 +26,7 @@ from core.errors import (
 )
 from core.market_state import MarketState
 from core.model import Fill, Order, OrderStatus, Side
+from exchanges import backpack_frames
 from exchanges import backpack_replies as replies
 from exchanges import backpack_wire as wire
 from exchanges.wire import (
@@ -305,9 +306,10 @@ def test_instrument_fees_are_basis_points() -> None:
     assert (found.maker_fee, found.taker_fee) == (Decimal("0.0002"), Decimal("0.0005"))
     assert found.min_notional == 0
     assert replies.is_perpetual(fields("market"))
-    assert replies.trading_fault(fields("market")) == ""
-    closed = Fields("m", {**body("backpack", "market"), "orderBookState": "CancelOnly"})
-    assert "CancelOnly" in replies.trading_fault(closed)
+    assert replies.takes_exits(fields("market"))
+    for word in ("CancelOnly", "Closed", "Unheard"):
+        closed = Fields("m", {**body("backpack", "market"), "orderBookState": word})
+        assert not replies.takes_exits(closed)
 
 
 def test_depth_is_sorted_by_us() -> None:
@@ -348,7 +350,7 @@ def test_a_short_batch_answer_is_an_error() -> None:
 
 
 def frames(name: str) -> list[Any]:
-    return list(replies.read_frame(wire_text("backpack", name), lambda _: None))
+    return list(backpack_frames.read_frame(wire_text("backpack", name), lambda _: None))
 
 
 @pytest.mark.parametrize("name", fixture_names("backpack", streams=True))
@@ -375,10 +377,10 @@ def test_order_frames_become_fill_and_order() -> None:
     assert (ended.status, ended.reason) == (OrderStatus.EXPIRED, "PostOnlyTaker")
     # A captured fill had no client id: it is found by the exchange's own.
     text = wire_text("backpack", "ws_orderUpdate_market_taker_fill")
-    named = list(replies.read_frame(text, {"28563667790": "42"}.get))
+    named = list(backpack_frames.read_frame(text, {"28563667790": "42"}.get))
     assert [event.client_order_id for event in named] == ["42", "42"]  # type: ignore[union-attr]
     forced = text.replace('"USER"', '"LIQUIDATION_AUTOCLOSE"')
-    assert "liquidation:" in replies.read_frame(forced, lambda _: None)[0].client_order_id  # type: ignore[index]
+    assert "liquidation:" in backpack_frames.read_frame(forced, lambda _: None)[0].client_order_id  # type: ignore[index]
 
 
 def test_price_frames() -> None:
