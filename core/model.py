@@ -305,7 +305,16 @@ class FeedEnd:
     reason: str
 
 
-MarketEvent = Quote | Order | Fill | FundingPayment | FeedGap | FeedEnd
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionTold:
+    """A position as a stream tells it (signed): to be compared with ours, never taken for fills."""
+
+    symbol: str
+    quantity: Decimal
+    time: datetime
+
+
+MarketEvent = Quote | Order | Fill | FundingPayment | PositionTold | FeedGap | FeedEnd
 
 
 # What the web page and the HTTP routes show ---------------------------------------------------

@@ -20,6 +20,7 @@ from core.model import (
     Order,
     OrderStatus,
     Position,
+    PositionTold,
     Side,
     TimeInForce,
 )
@@ -288,6 +289,8 @@ def read_frame(text: str) -> Iterable[StreamEvent]:
             )
         case "ORDER_TRADE_UPDATE":
             return _order_update(frame)
+        case "ACCOUNT_UPDATE":
+            return _account_update(frame)
         case "listenKeyExpired":
             return (StreamExpired(reason="the listen key has expired"),)
     return ()
@@ -299,6 +302,19 @@ def _book_top(frame: Fields) -> tuple[StreamEvent, ...]:
         return ()
     moment = from_ms(frame.integer("T" if frame.has("T") else "E"))
     return (BookTop(symbol=frame.text("s"), bid=bid or ask, ask=ask or bid, time=moment),)
+
+
+def _account_update(frame: Fields) -> tuple[StreamEvent, ...]:
+    """Read the one-way positions that an event tells of; what moved a balance alone has none."""
+    data = frame.object("a")
+    if not data.has("P"):
+        return ()
+    moment = from_ms(frame.integer("T" if frame.has("T") else "E"))
+    return tuple(
+        PositionTold(symbol=row.text("s"), quantity=row.decimal("pa"), time=moment)
+        for row in data.objects("P")
+        if row.optional_text("ps", "BOTH") == "BOTH"
+    )
 
 
 def _order_update(frame: Fields) -> tuple[StreamEvent, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from core.model import ZERO, Fill, Order
+from core.model import ZERO, Fill, Order, PositionTold
 from exchanges.backpack_replies import side_of, status_of, time_in_force, unnamed
 from exchanges.wire import (
     BookTop,
@@ -46,6 +46,8 @@ def read_frame(text: str, name_of: NameOf) -> Iterable[StreamEvent]:
         return _mark_price(Fields(stream, frame.raw("data")))
     if stream.startswith("account.orderUpdate"):
         return _order_update(Fields(stream, frame.raw("data")), name_of)
+    if stream.startswith("account.positionUpdate"):
+        return _position_update(Fields(stream, frame.raw("data")))
     return ()
 
 
@@ -63,6 +65,12 @@ def _book_top(data: Fields) -> tuple[StreamEvent, ...]:
 
 def _mark_price(data: Fields) -> tuple[StreamEvent, ...]:
     return (MarkPrice(symbol=data.text("s"), price=data.decimal("p"), time=_moment(data)),)
+
+
+def _position_update(data: Fields) -> tuple[StreamEvent, ...]:
+    """Read a position, of an event or of the snapshot after the subscription."""
+    told = PositionTold(symbol=data.text("s"), quantity=data.decimal("q"), time=_moment(data))
+    return (told,)
 
 
 def _moment(data: Fields) -> datetime:

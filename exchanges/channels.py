@@ -25,7 +25,7 @@ def backpack_channels(
     """One socket for all: the account's orders first, so that they are told when prices come."""
 
     def hello() -> tuple[str, ...]:
-        private = [f"account.orderUpdate.{symbol}"]
+        private = [f"account.orderUpdate.{symbol}", f"account.positionUpdate.{symbol}"]
         return (
             backpack_wire.subscribe_frame(private, keys, session.now_ms()),
             backpack_wire.subscribe_frame([f"bookTicker.{symbol}", f"markPrice.{symbol}"], None, 0),

@@ -27,7 +27,7 @@ from typing import Any
 import websocket
 
 from core.errors import ExchangeError
-from core.model import FeedGap, Fill, MarketEvent, Order, Quote
+from core.model import FeedGap, Fill, MarketEvent, Order, PositionTold, Quote
 from exchanges.wire import BookTop, MarkPrice, StreamEvent, StreamExpired, StreamRefused, WireError
 
 CONNECT_TIMEOUT_S = 10.0
@@ -254,6 +254,9 @@ class StreamFeed:
                     if event.symbol == self._symbol:
                         if isinstance(event, Fill):
                             self._drop_held()
+                        self._tell(event)
+                case PositionTold():
+                    if event.symbol == self._symbol:
                         self._tell(event)
                 case StreamRefused(reason=reason) | StreamExpired(reason=reason):
                     raise StreamBroken(reason)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from core.errors import ExchangeError, Retryable
 from core.json_depth import is_deeper
-from core.model import Fill, Order
+from core.model import Fill, Order, PositionTold
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WINDOW_MS = 5000
@@ -122,7 +122,7 @@ class StreamExpired:
     reason: str
 
 
-StreamEvent = BookTop | MarkPrice | Order | Fill | StreamRefused | StreamExpired
+StreamEvent = BookTop | MarkPrice | Order | Fill | PositionTold | StreamRefused | StreamExpired
 
 
 # Reading replies -----------------------------------------------------------------------------

@@ -205,7 +205,10 @@ class Engine(Session):
         if any(at <= now for at in self.desk.look_up_at.values()):
             self.desk.look_up_due()
             self.dirty = True
-        if now >= self.next_reconcile or self.desk.wants_position:
+        in_doubt = self.book.grid is not None and self.positions.wants_look(self.ours, now)
+        if now >= self.next_reconcile or self.desk.wants_position or in_doubt:
+            if in_doubt:
+                self.log("position_in_doubt", ours=self.ours)
             sync.reconcile(self)
         if self.desk.has_expired_block(now):
             self.dirty = True
@@ -231,6 +234,7 @@ class Engine(Session):
                 self.desk.next_timer(),
                 self.countdown.next_due,
                 self.market_watch.next_due,
+                self.positions.next_due,
             )
             times += [timer for timer in timers if timer is not None]
         else:

@@ -16,6 +16,7 @@ from core.model import (
     FundingPayment,
     MarketEvent,
     Order,
+    PositionTold,
     Quote,
     StopBot,
 )
@@ -41,6 +42,9 @@ def take(session: Session, event: MarketEvent) -> None:
             session.dirty = True
         case FundingPayment():
             take_funding(session, event)
+        case PositionTold():
+            if session.book.grid is not None:
+                session.positions.take(event, session.ours, session.clock.monotonic())
         case FeedGap():
             session.log("feed_gap", reason=event.reason)
             session.synced = False

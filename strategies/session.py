@@ -33,6 +33,7 @@ from strategies.inbox import Inbox
 from strategies.journal import Book
 from strategies.ledger import Ledger
 from strategies.order_desk import ClientIds, DeskLog, OrderDesk
+from strategies.position_watch import PositionWatch
 from strategies.settings import EngineSettings
 
 LEDGER_SNAPSHOT_S = 0.02
@@ -87,6 +88,7 @@ class Session(ABC):
         self.last_contact: float | None = None
         self.market = MarketReport()
         self.foreign: set[str] = set()  # client ids of others' orders on the symbol
+        self.positions = PositionWatch()
         self.stray_looks = 0  # in how many looks there were orders of ours that we do not know
         # Where the run stands.
         self.state = RunState.STARTING
@@ -197,6 +199,7 @@ class Session(ABC):
         self.last_contact = self.clock.monotonic()
         self.next_reconcile = self.last_contact + self.settings.interval_s
         self.desk.wants_position = False
+        self.positions.settled()
         self.wants_snapshot = True
 
     def balance_fetched(self) -> None:

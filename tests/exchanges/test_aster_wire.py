@@ -425,6 +425,18 @@ def test_order_frames_become_fill_and_order() -> None:
     assert isinstance(mark, MarkPrice)
 
 
+def test_position_frames() -> None:
+    """One-way positions alone; a payment on a crossed position tells of none."""
+    (told,) = frames("ws_ACCOUNT_UPDATE_order")
+    assert (told.symbol, str(told.quantity)) == ("SOLUSDT", "1.20")
+    assert told.time == datetime(2025, 6, 24, 19, 23, 43, 430000, tzinfo=UTC)
+    assert frames("ws_ACCOUNT_UPDATE_funding") == []
+    data = body("aster", "ws_ACCOUNT_UPDATE_order")
+    row = data["a"]["P"][0]
+    data["a"]["P"] = [row | {"ps": "LONG"}, row | {"pa": "-0.4"}]
+    assert [str(e.quantity) for e in replies.read_frame(json.dumps(data))] == ["-0.4"]  # type: ignore[union-attr]
+
+
 # Errors ---------------------------------------------------------------------------------------
 
 

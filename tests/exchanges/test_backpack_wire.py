@@ -25,7 +25,7 @@ from core.errors import (
     Unavailable,
 )
 from core.market_state import MarketState
-from core.model import Fill, Order, OrderStatus, Side
+from core.model import Fill, Order, OrderStatus, PositionTold, Side
 from exchanges import backpack_frames
 from exchanges import backpack_replies as replies
 from exchanges import backpack_wire as wire
@@ -381,6 +381,18 @@ def test_order_frames_become_fill_and_order() -> None:
     assert [event.client_order_id for event in named] == ["42", "42"]  # type: ignore[union-attr]
     forced = text.replace('"USER"', '"LIQUIDATION_AUTOCLOSE"')
     assert "liquidation:" in backpack_frames.read_frame(forced, lambda _: None)[0].client_order_id  # type: ignore[index]
+
+
+def test_position_frames() -> None:
+    """The signed net quantity, in events and in the snapshot; never what open orders add to it."""
+    told = [
+        frames(f"ws_positionUpdate_{name}")[0]
+        for name in ("snapshot", "opened", "adjusted", "closed")
+    ]
+    assert [str(event.quantity) for event in told] == ["0.40", "0.40", "1.20", "0"]
+    assert all(isinstance(event, PositionTold) for event in told)
+    assert told[2].time.microsecond == 432210
+    assert told[0].symbol == "SOL_USDC_PERP"
 
 
 def test_price_frames() -> None:

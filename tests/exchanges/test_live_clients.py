@@ -20,7 +20,7 @@ from core.errors import (
     Retryable,
 )
 from core.market_state import MarketState
-from core.model import FeedGap, Fill, MarketEvent, Order, OrderStatus, Quote, Side
+from core.model import FeedGap, Fill, MarketEvent, Order, OrderStatus, PositionTold, Quote, Side
 from exchanges import aster_wire, backpack_wire, rest_client, transport
 from exchanges.live import Live
 
@@ -344,6 +344,11 @@ def test_the_feed_tells_prices_orders_and_fills(sim: Simulator, live: Live) -> N
     assert (fills[0].price, fills[0].quantity) == (D(149), D("0.5"))
     states = [e for e in of(events, Order) if isinstance(e, Order)]
     assert states[-1].status is OrderStatus.FILLED
+    held = live.client.fetch_position(sim.symbol).quantity
+    wait_until(
+        lambda: [p for p in events if isinstance(p, PositionTold) and p.quantity == held],
+        "the position is told",
+    )
     quote = wait_until(
         lambda: [q for q in of(events, Quote) if isinstance(q, Quote) and q.mark == D("148.5")],
         "the new price is told",
