@@ -261,13 +261,16 @@ class Fill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FundingPayment:
-    """One funding payment; `amount` > 0 was received, `position` is signed. Key: (symbol, time)."""
+    """One funding payment; `amount` > 0 was received, `position` is signed. Key: (symbol, time).
+
+    `rate`, `mark_price`, `position`: None where the exchange does not tell it, never a made-up 0.
+    """
 
     symbol: str
     time: datetime
-    rate: Decimal
-    mark_price: Decimal
-    position: Decimal
+    rate: Decimal | None
+    mark_price: Decimal | None
+    position: Decimal | None
     amount: Decimal
 
 

@@ -148,12 +148,13 @@ def fill_of(row: Row) -> Fill:
 
 
 def funding_row(payment: FundingPayment) -> Row:
+    """A figure that the exchange does not tell is an empty text."""
     return (
         payment.symbol,
         to_micros(payment.time),
-        to_text(payment.rate),
-        to_text(payment.mark_price),
-        to_text(payment.position),
+        _told(payment.rate),
+        _told(payment.mark_price),
+        _told(payment.position),
         to_text(payment.amount),
     )
 
@@ -162,11 +163,15 @@ def funding_of(row: Row) -> FundingPayment:
     return FundingPayment(
         symbol=row[0],
         time=from_micros(row[1]),
-        rate=Decimal(row[2]),
-        mark_price=Decimal(row[3]),
-        position=Decimal(row[4]),
+        rate=Decimal(row[2]) if row[2] else None,
+        mark_price=Decimal(row[3]) if row[3] else None,
+        position=Decimal(row[4]) if row[4] else None,
         amount=Decimal(row[5]),
     )
+
+
+def _told(number: Decimal | None) -> str:
+    return "" if number is None else to_text(number)
 
 
 def equity_row(sample: EquitySample) -> Row:

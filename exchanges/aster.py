@@ -16,7 +16,6 @@ from typing import Any
 from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
 from core.market_state import MarketReport
 from core.model import (
-    ZERO,
     Balance,
     Fill,
     FundingPayment,
@@ -380,7 +379,7 @@ class AsterClient(RestClient):
             return [error] * len(batch)
 
 
-def _rate_at(rates: Sequence[tuple[int, Decimal]], stamp: int) -> Decimal:
-    """Find the rate in force at a payment; 0 when it is not told."""
+def _rate_at(rates: Sequence[tuple[int, Decimal]], stamp: int) -> Decimal | None:
+    """Find the rate in force at a payment; None when it is not told."""
     before = [rate for at, rate in rates if at <= stamp + 1000]
-    return before[-1] if before else ZERO
+    return before[-1] if before else None

@@ -252,14 +252,14 @@ def read_fill(fields: Fields, client_order_id: str) -> Fill:
     )
 
 
-def read_funding(fields: Fields, rate: Decimal) -> FundingPayment:
-    """Read a row of income; what was held and the price then are not told: 0."""
+def read_funding(fields: Fields, rate: Decimal | None) -> FundingPayment:
+    """Read a row of income; what was held and the price then are not told."""
     return FundingPayment(
         symbol=fields.text("symbol"),
         time=from_ms(fields.integer("time")),
         rate=rate,
-        mark_price=ZERO,
-        position=ZERO,
+        mark_price=None,
+        position=None,
         amount=fields.decimal("income"),
     )
 

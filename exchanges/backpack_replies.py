@@ -277,13 +277,13 @@ def read_fill(fields: Fields) -> Fill:
 
 
 def read_funding(fields: Fields) -> FundingPayment:
-    """Read a funding payment; what was held and the price then are not told: 0."""
+    """Read a funding payment; what was held and the price then are not told."""
     return FundingPayment(
         symbol=fields.text("symbol"),
         time=from_iso(fields.text("intervalEndTimestamp"), f"{fields.what}: intervalEndTimestamp"),
         rate=fields.decimal("fundingRate"),
-        mark_price=ZERO,
-        position=ZERO,
+        mark_price=None,
+        position=None,
         amount=fields.decimal("quantity"),
     )
 

@@ -295,6 +295,7 @@ def _funding(ledger: LedgerSide, exchange: ExchangeSide, folded: Folded) -> list
             )
             for name in _FUNDING
             if getattr(mine, name) != getattr(seen, name)
+            and None not in (getattr(mine, name), getattr(seen, name))  # not told: nothing differs
         ]
     found += [
         _payment(Kind.FUNDING_ONLY_IN_LEDGER, mine, ledger=text(mine.amount))

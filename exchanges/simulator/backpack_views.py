@@ -122,7 +122,7 @@ def funding(event: FundingEvent) -> dict[str, Any]:
         "symbol": payment.symbol,
         "quantity": plain(payment.amount),
         "intervalEndTimestamp": payment.time.replace(tzinfo=None).isoformat(),
-        "fundingRate": plain(payment.rate),
+        "fundingRate": plain(payment.rate or ZERO),  # the engine knows its rates
     }
 
 

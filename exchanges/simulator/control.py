@@ -120,9 +120,9 @@ class Control:
                 {
                     "symbol": event.payment.symbol,
                     "time": event.payment.time.isoformat(timespec="milliseconds"),
-                    "rate": plain(event.payment.rate),
-                    "mark_price": plain(event.payment.mark_price),
-                    "position": plain(event.payment.position),
+                    "rate": plain(event.payment.rate or ZERO),
+                    "mark_price": plain(event.payment.mark_price or ZERO),
+                    "position": plain(event.payment.position or ZERO),
                     "amount": plain(event.payment.amount),
                 }
                 for event in venue.funding

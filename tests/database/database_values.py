@@ -116,9 +116,9 @@ payments = st.builds(
     FundingPayment,
     symbol=texts,
     time=moments,
-    rate=decimals,
-    mark_price=decimals,
-    position=decimals,
+    rate=st.none() | decimals,
+    mark_price=st.none() | decimals,
+    position=st.none() | decimals,
     amount=decimals,
 )
 samples = st.builds(

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from core.model import EquitySample, Fill, FundingPayment, Order
 from database.db import Database
-from database.rows import equity_of, equity_row, from_micros, to_json, to_micros, to_text
+from database.rows import (
+    equity_of,
+    equity_row,
+    from_micros,
+    funding_of,
+    funding_row,
+    to_json,
+    to_micros,
+    to_text,
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -45,6 +54,7 @@ def test_a_funding_payment_is_kept_once(payment: FundingPayment) -> None:
     assert not store.insert_funding(payment)
     assert store.last_funding_time() == payment.time
     store.close()
+    assert repr(funding_of(funding_row(payment))) == repr(payment)  # what was not told stays so
 
 
 @settings(max_examples=25, deadline=None)

@@ -262,6 +262,7 @@ def test_fills_position_and_funding_are_the_ledgers(
     assert position.entry_price is not None
     (payment,) = live.client.fetch_funding(sim.symbol, since)
     assert payment.amount == D(sim.ledger()["funding"][-1]["amount"])
+    assert (payment.position, payment.mark_price) == (None, None)  # neither tells them: no nought
     assert live.client.fetch_funding(sim.symbol, payment.time) == (payment,)
     assert live.client.fetch_fills(sim.symbol, fills[-1].time)[-1] == fills[-1]
     seen = live.client.fetch_order(sim.symbol, orders[0].client_order_id)

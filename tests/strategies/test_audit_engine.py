@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_a_position_that_a_hand_closed_before_the_end_is_equal(tmp_path: Path) -
     look = audit(world, tmp_path)
     assert look.differences == ()
     assert (look.position, look.exchange_position) == (0, 0)
+
+
+def test_what_one_side_does_not_tell_is_no_difference(tmp_path: Path) -> None:
+    """A rate that was not to be had when a payment was booked, or is not now; the amount is."""
+    world = World(make_settings(), 105).go(104)
+    world.clock.advance(3600)
+    paid = world.exchange.pay_funding("0.0001")
+    world.settle()
+    for change in ({"rate": None}, {"mark_price": None, "position": None}):
+        world.exchange.payments[-1] = replace(paid, **change)
+        assert audit(world, tmp_path).differences == ()
+    world.exchange.payments[-1] = replace(paid, rate=D("0.0002"))
+    assert [d.field for d in audit(world, tmp_path).differences] == ["rate"]
