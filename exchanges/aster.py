@@ -27,6 +27,7 @@ from core.model import (
 )
 from exchanges import aster_replies as replies
 from exchanges import aster_wire as wire
+from exchanges.aster_fees import CommissionSigns
 from exchanges.budget import Budget
 from exchanges.rest_client import RestClient, Terms, is_stop, read_window, unknown_symbol
 from exchanges.transport import RestSession, Venue
@@ -70,6 +71,8 @@ class AsterClient(RestClient):
     ) -> None:
         super().__init__(session, symbol=symbol, terms=terms, history_from=history_from)
         self._quote_asset: str | None = None
+        self._signs = CommissionSigns()  # of trades
+        self.stream_signs = CommissionSigns()
 
     def _ask(self, call: Call, what: str) -> Any:
         return load_json(self.session.send(call), what)
@@ -87,17 +90,28 @@ class AsterClient(RestClient):
             raise unknown_symbol("Aster", symbol)
         if replies.read_market_state(market).state.takes_exits:
             self._settle_account(symbol)
-        fees = self._ask(
-            wire.query("/fapi/v1/commissionRate", {"symbol": symbol}, weight=20), "commission"
-        )
+        fees = self._fetch_fees(symbol)
         brackets = self._ask(
             wire.query("/fapi/v1/leverageBracket", {"symbol": symbol}, weight=1), "brackets"
         )
         instrument = replies.read_instrument(
-            market, Fields("commission", fees), replies.read_maintenance(brackets, symbol)
+            market, fees, replies.read_maintenance(brackets, symbol)
         )
         self._quote_asset = instrument.quote_asset
         return instrument
+
+    def learn_fees(self) -> None:
+        """See to it that the account's rates are known. Errors: ExchangeError."""
+        if not self._signs.knows_rates:
+            self._fetch_fees(self.symbol)
+
+    def _fetch_fees(self, symbol: str) -> Fields:
+        call = wire.query("/fapi/v1/commissionRate", {"symbol": symbol}, weight=20)
+        fees = Fields("commission", self._ask(call, "commission"))
+        maker, taker = fees.decimal("makerCommissionRate"), fees.decimal("takerCommissionRate")
+        for signs in (self._signs, self.stream_signs):
+            signs.learn_rates(maker, taker)
+        return fees
 
     def _market_report(self, symbol: str) -> MarketReport:
         """Say whether the symbol trades; its word stands in the list of all. Errors as above."""
@@ -239,9 +253,14 @@ class AsterClient(RestClient):
         rows = self._spans(fetch, self._oldest(since, now), now)
         unique = {row.text("id"): row for row in rows}
         self._learn_names(symbol, {row.text("orderId") for row in unique.values()})
+        if unique:
+            self.learn_fees()
+        self._signs.learn((r.decimal("commission"), r.flag("maker")) for r in unique.values())
         fills = [
             replies.read_fill(
-                row, self.name_of(row.text("orderId")) or f"venue:{row.text('orderId')}"
+                row,
+                self.name_of(row.text("orderId")) or f"venue:{row.text('orderId')}",
+                self._signs.fee,
             )
             for row in unique.values()
         ]
@@ -299,7 +318,9 @@ class AsterClient(RestClient):
             return ()
         rates = self._rates(symbol, min(row.integer("time") for row in rows))
         unique = {
-            row.integer("time"): replies.read_funding(row, _rate_at(rates, row.integer("time")))
+            row.integer("time"): replies.read_funding(
+                row, replies.rate_at(rates, row.integer("time"))
+            )
             for row in rows
         }
         return tuple(unique[stamp] for stamp in sorted(unique))
@@ -377,9 +398,3 @@ class AsterClient(RestClient):
             return self._batch(wire.cancel_many(batch[0].symbol, batch), len(batch))
         except ExchangeError as error:
             return [error] * len(batch)
-
-
-def _rate_at(rates: Sequence[tuple[int, Decimal]], stamp: int) -> Decimal | None:
-    """Find the rate in force at a payment; None when it is not told."""
-    before = [rate for at, rate in rates if at <= stamp + 1000]
-    return before[-1] if before else None

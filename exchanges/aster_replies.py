@@ -1,13 +1,13 @@
 """Aster's replies and stream frames, read into our own values. Pure.
 
 Source: as `aster_wire`. Odd but true: trades carry no client id (they are joined by order id); the
-sign of a commission is not documented, so its size counts as the fee; a frame comes bare on `/ws`
+sign of a commission is not documented (`aster_fees` reads it); a frame comes bare on `/ws`
 and wrapped in `{"stream", "data"}` on `/stream`; an order may be missing its average price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from core.market_state import MarketReport, MarketState
@@ -24,6 +24,7 @@ from core.model import (
     Side,
     TimeInForce,
 )
+from exchanges.aster_fees import FeeOf, as_cost
 from exchanges.wire import (
     BookTop,
     Fields,
@@ -234,7 +235,7 @@ def read_used_margin(account: Fields) -> dict[str, Decimal]:
     return used
 
 
-def read_fill(fields: Fields, client_order_id: str) -> Fill:
+def read_fill(fields: Fields, client_order_id: str, fee_of: FeeOf = as_cost) -> Fill:
     """Read a row of userTrades; the client id comes from the order it names."""
     venue_id = fields.text("orderId")
     return Fill(
@@ -245,7 +246,7 @@ def read_fill(fields: Fields, client_order_id: str) -> Fill:
         side=side_of(fields, "side"),
         price=fields.decimal("price"),
         quantity=fields.decimal("qty"),
-        fee=abs(fields.decimal("commission")),
+        fee=fee_of(fields.decimal("commission"), fields.flag("maker")),
         fee_asset=fields.text("commissionAsset"),
         is_maker=fields.flag("maker"),
         time=from_ms(fields.integer("time")),
@@ -264,10 +265,16 @@ def read_funding(fields: Fields, rate: Decimal | None) -> FundingPayment:
     )
 
 
+def rate_at(rates: Sequence[tuple[int, Decimal]], stamp: int) -> Decimal | None:
+    """Find the rate in force at a payment; None when it is not told."""
+    before = [rate for at, rate in rates if at <= stamp + 1000]
+    return before[-1] if before else None
+
+
 # Streams --------------------------------------------------------------------------------------
 
 
-def read_frame(text: str) -> Iterable[StreamEvent]:
+def read_frame(text: str, fee_of: FeeOf = as_cost) -> Iterable[StreamEvent]:
     """Read one frame, bare or wrapped; one that is not ours gives nothing. Errors: WireError."""
     frame = Fields("frame", load_json(text, "frame"))
     if frame.has("stream") and frame.has("data"):
@@ -288,7 +295,7 @@ def read_frame(text: str) -> Iterable[StreamEvent]:
                 ),
             )
         case "ORDER_TRADE_UPDATE":
-            return _order_update(frame)
+            return _order_update(frame, fee_of)
         case "ACCOUNT_UPDATE":
             return _account_update(frame)
         case "listenKeyExpired":
@@ -317,7 +324,7 @@ def _account_update(frame: Fields) -> tuple[StreamEvent, ...]:
     )
 
 
-def _order_update(frame: Fields) -> tuple[StreamEvent, ...]:
+def _order_update(frame: Fields, fee_of: FeeOf) -> tuple[StreamEvent, ...]:
     """Read an order event: its fill, if it tells of one, and the order's state after it."""
     data = frame.object("o")
     venue_id = data.text("i")
@@ -350,7 +357,7 @@ def _order_update(frame: Fields) -> tuple[StreamEvent, ...]:
         side=side,
         price=data.decimal("L"),
         quantity=last,
-        fee=abs(data.optional_decimal("n") or ZERO),
+        fee=fee_of(data.optional_decimal("n") or ZERO, data.flag("m")),
         fee_asset=data.optional_text("N"),
         is_maker=data.flag("m"),
         time=moment,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from core.errors import ExchangeError
 from exchanges import aster_replies, aster_wire, backpack_frames, backpack_wire
+from exchanges.aster_fees import FeeOf
 from exchanges.feed import Channel, StreamBroken
 from exchanges.transport import RestSession
 from exchanges.wire import Fields, load_json
@@ -41,12 +42,23 @@ def backpack_channels(
     )
 
 
-def aster_channels(*, symbol: str, session: RestSession, ws_url: str | None) -> tuple[Channel, ...]:
-    """Prices on a combined stream, the account on the one that its listen key opens."""
+def aster_channels(
+    *,
+    symbol: str,
+    session: RestSession,
+    ws_url: str | None,
+    fee_of: FeeOf,
+    learn_fees: Callable[[], None],
+) -> tuple[Channel, ...]:
+    """Prices on a combined stream, the account on the one that its listen key opens.
+
+    `learn_fees` is called before the account's first frame, so that `fee_of` can read it.
+    """
     base = (ws_url or aster_wire.WS_URL).rstrip("/")
     lower = symbol.lower()
 
     def user_url() -> str:
+        learn_fees()
         text = session.send(aster_wire.listen_key("POST"))
         return f"{base}/ws/{Fields('listen key', load_json(text, 'listen key')).text('listenKey')}"
 
@@ -65,7 +77,7 @@ def aster_channels(*, symbol: str, session: RestSession, ws_url: str | None) -> 
         Channel(
             name="account",
             url=user_url,
-            read=aster_replies.read_frame,
+            read=lambda text: aster_replies.read_frame(text, fee_of),
             keep_alive=keep_alive,
             keep_alive_s=LISTEN_KEY_S,
         ),

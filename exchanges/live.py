@@ -112,7 +112,11 @@ def _aster(
     )
     feed = StreamFeed(
         channels.aster_channels(
-            symbol=config.symbol, session=session, ws_url=config.exchange.ws_url
+            symbol=config.symbol,
+            session=session,
+            ws_url=config.exchange.ws_url,
+            fee_of=client.stream_signs.fee,
+            learn_fees=client.learn_fees,
         ),
         symbol=config.symbol,
     )

@@ -14,7 +14,15 @@ from exchanges_values import order, request
 from scripted_http import Answer, Scripted, Seen, scripted
 from spec_data import needs_specs, wire_text
 
-from core.errors import ConfigError, OutcomeUnknown, Rejected, RejectReason, Retryable
+from core.errors import (
+    ConfigError,
+    OutcomeUnknown,
+    Rejected,
+    RejectReason,
+    Retryable,
+    UnknownSymbol,
+)
+from core.market_state import NOT_LISTED, MarketState
 from core.model import Order, OrderRequest, OrderStatus
 from exchanges import aster_wire, transport
 from exchanges.aster import AsterClient, open_session
@@ -246,7 +254,7 @@ def test_a_liquidation_says_so(world: World) -> None:
 
 
 def test_funding_has_its_rates(world: World) -> None:
-    """Payments of our symbol alone, with the rate in force; without rates, 0."""
+    """Payments of our symbol alone, with the rate in force; without rates, none."""
     paid_at = SERVER_MS - 5 * HOUR
     row = json.loads(wire_text("aster", "income"))[0]
     rows = [{**row, "time": paid_at + 40}, {**row, "time": paid_at, "symbol": "BTCUSDT"}]
@@ -261,7 +269,7 @@ def test_funding_has_its_rates(world: World) -> None:
     assert (payment.amount, payment.rate) == (Decimal("-0.01692719"), Decimal("-0.0000375"))
     world.answers["GET", "/fapi/v1/fundingRate"] = Answer(status=400, text="{}")
     (payment,) = world.client().fetch_funding(SYMBOL, since)
-    assert payment.rate == 0
+    assert payment.rate is None
 
 
 # Account --------------------------------------------------------------------------------------
@@ -313,14 +321,43 @@ def test_a_symbol_near_it_is_named(world: World) -> None:
         world.client().fetch_instrument("SOL_USDT")
 
 
-def test_a_settling_symbol_is_waited_for(world: World) -> None:
-    """No order can be placed there now."""
+def test_a_settling_symbol_has_its_limits_and_nothing_is_set(world: World) -> None:
+    """It takes no order now: the account is looked at when it opens again; delisted is closed."""
     info = json.loads(wire_text("aster", "exchangeInfo"))
     for row in info["symbols"]:
         row["status"] = "SETTLING"
     world.answers["GET", "/fapi/v1/exchangeInfo"] = Answer(text=json.dumps(info))
-    with pytest.raises(Retryable, match="SETTLING"):
-        world.client().fetch_instrument(SYMBOL)
+    client = world.client(Terms(leverage=Decimal(5)))
+    assert client.fetch_instrument(SYMBOL).tick_size == Decimal("0.01")
+    assert world.writes() == []
+    assert client.fetch_market_state(SYMBOL).state is MarketState.CLOSED
+    info["symbols"] = [row for row in info["symbols"] if row["symbol"] != SYMBOL]
+    world.answers["GET", "/fapi/v1/exchangeInfo"] = Answer(text=json.dumps(info))
+    assert client.fetch_market_state(SYMBOL) == NOT_LISTED
+    with pytest.raises(UnknownSymbol):
+        client.fetch_instrument(SYMBOL)
+
+
+@pytest.mark.parametrize("cost", [1, -1])
+def test_a_rebate_is_a_rebate_whatever_its_sign(world: World, cost: int) -> None:
+    """A new process, as an audit is, asks for the rates once and reads both conventions alike."""
+    row = json.loads(wire_text("aster", "userTrades"))[0]
+    now = SERVER_MS - 1000
+    rows = [
+        {**row, "id": 1, "time": now, "maker": True, "commission": str(Decimal("-0.1") * cost)},
+        {**row, "id": 2, "time": now, "maker": False, "commission": str(Decimal("0.5") * cost)},
+    ]
+    world.answers["GET", "/fapi/v1/userTrades"] = in_span(rows, 1000, newest=False)
+    world.answers["GET", "/fapi/v1/order"] = Answer(text=wire_text("aster", "order_get"))
+    world.answers["GET", "/fapi/v1/commissionRate"] = Answer(
+        text=sample("commissionRate", makerCommissionRate="-0.0001")
+    )
+    client = world.client()
+    for _ in range(2):
+        fills = client.fetch_fills(SYMBOL, from_ms(SERVER_MS) - timedelta(days=1))
+        assert [str(fill.fee) for fill in fills] == ["-0.1", "0.5"]
+    asked = [seen for seen in world.server.seen if seen.path == "/fapi/v1/commissionRate"]
+    assert len(asked) == 1
 
 
 def test_no_row_is_no_flat_position(world: World) -> None:

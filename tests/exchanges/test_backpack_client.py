@@ -22,7 +22,9 @@ from core.errors import (
     Rejected,
     RejectReason,
     Retryable,
+    UnknownSymbol,
 )
+from core.market_state import NOT_LISTED
 from core.model import Order, OrderStatus
 from exchanges import backpack_wire, transport
 from exchanges.backpack import BackpackClient, open_session
@@ -347,10 +349,22 @@ def test_leverage_is_the_accounts_and_never_raised_unasked(world: World) -> None
 
 
 @pytest.mark.parametrize("state", ["CancelOnly", "Closed"])
-def test_a_closed_book_is_waited_for(world: World, state: str) -> None:
-    """No order can be placed there now; later perhaps."""
+def test_a_closed_book_has_its_limits_and_nothing_is_set(world: World, state: str) -> None:
+    """It takes no order now: the account is looked at when it opens again."""
     world.answers["GET", "/api/v1/market"] = Answer(text=sample("market", orderBookState=state))
-    with pytest.raises(Retryable, match=state):
+    terms = Terms(leverage=Decimal(20), allow_account_changes=True)
+    assert world.client(terms).fetch_instrument(SYMBOL).tick_size == Decimal("0.01")
+    assert not [s for s in world.server.seen if s.method == "PATCH"]
+
+
+def test_a_market_that_is_gone_is_closed_for_who_trades_it(world: World) -> None:
+    """And unknown to who does not."""
+    world.answers["GET", "/api/v1/status"] = Answer(text='{"status": "Ok"}')
+    world.answers["GET", "/api/v1/market"] = Answer(
+        status=400, text='{"code": "INVALID_SYMBOL", "message": "no such market"}'
+    )
+    assert world.client().fetch_market_state(SYMBOL) == NOT_LISTED
+    with pytest.raises(UnknownSymbol):
         world.client().fetch_instrument(SYMBOL)
 
 
