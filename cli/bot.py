@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from core.config_load import LoadedConfig
     from core.model import Snapshot
     from core.ports import ExchangeClient
-    from strategies.order_desk import ClientIds
+    from strategies.order_ids import ClientIds
 
 LIVE_WITHIN_S = 30.0
 """The strategy loop turns at least once a second; silent for this long, it has stalled."""

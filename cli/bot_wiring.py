@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from exchanges.account_lock import AccountLock
     from exchanges.transport import RestSession
     from strategies.engine import Engine
-    from strategies.order_desk import ClientIds, DeskLog
+    from strategies.order_desk import DeskLog
+from strategies.order_ids import ClientIds
 
 DEFAULT_LEVERAGE = Decimal(10)
 DEFAULT_GRID_NUM = 20
@@ -49,6 +50,8 @@ class SystemClock:
 
 class InstanceIds:
     """Client order ids that carry the instance: `bp_sol_01-17`."""
+
+    capacity: int | None = None
 
     def __init__(self, instance_id: str) -> None:
         self._prefix = f"{instance_id[:ID_LENGTH]}-"

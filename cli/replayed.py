@@ -17,6 +17,7 @@ class ReplayIds:
     """Client order ids of a replay: the number alone tells them apart."""
 
     prefix: str = "bt"
+    capacity: int | None = None
 
     def make(self, number: int) -> str:
         return f"{self.prefix}-{number}"

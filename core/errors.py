@@ -9,7 +9,8 @@ GridfleetError
 └── ExchangeError
     ├── AuthError          the operator: the exchange refused the credentials
     ├── Retryable          us, later: nothing happened there; try again after `retry_after_s`
-    │   └── Unavailable    the same, for the exchange itself says that it is closed for now
+    │   ├── Unavailable    the same, for the exchange itself says that it is closed for now
+    │   └── NotYet         it has answered, and that proves nothing yet: this question alone waits
     ├── Rejected           the strategy: the exchange refused this order for `reason`
     └── OutcomeUnknown     look it up by client order id; never send it again blind
 """
@@ -90,6 +91,10 @@ class Retryable(ExchangeError):
 
 class Unavailable(Retryable):
     """The exchange is there and takes nothing now: maintenance, trading paused, a closed book."""
+
+
+class NotYet(Retryable):
+    """An answer that proves nothing yet; other questions may be asked meanwhile."""
 
 
 class RejectReason(enum.Enum):

@@ -18,9 +18,11 @@ _PREFIX_LENGTH = 20  # of Aster's 36 characters; 15 are left for the counter
 class BackpackIds:
     """Backpack takes a uint32: 12 bits of instance tag, 20 bits of the ledger's counter.
 
-    The tag is never 0, so that small ids made by hand are not taken for ours. The counter begins
-    again after 1,048,576 orders; by then the exchange has long forgotten the first ones.
+    The tag is never 0, so that small ids made by hand are not taken for ours. The ids begin again
+    after `capacity` numbers: whoever makes orders skips those that may still be meant.
     """
+
+    capacity: int | None = _COUNTERS
 
     def __init__(self, instance_id: str) -> None:
         digest = hashlib.sha256(instance_id.encode()).digest()
@@ -40,6 +42,8 @@ class AsterIds:
 
     A long instance id is cut and made one of a kind by six digits of its hash.
     """
+
+    capacity: int | None = None
 
     def __init__(self, instance_id: str) -> None:
         name = instance_id

@@ -23,6 +23,7 @@ from typing import TypeGuard, TypeVar
 from core.errors import (
     AuthError,
     ExchangeError,
+    NotYet,
     OutcomeUnknown,
     Rejected,
     RejectReason,
@@ -185,6 +186,7 @@ class RestClient:
             return [error] * len(batch)
         for request in batch:
             self._valid_until[request.client_order_id] = now + 2 * WINDOW_MS
+            self._venue_ids.pop(request.client_order_id, None)  # of an order that had it before
         try:
             return self._send_batch(batch)
         except WireError as error:
@@ -232,7 +234,7 @@ class RestClient:
     def fetch_order(self, symbol: str, client_order_id: str) -> Order | None:
         """Look an order up among all recent ones, then by itself, as deep as the history goes.
 
-        Errors: Retryable while it may still arrive, or its fills are there and it is not.
+        Errors: NotYet while it may still arrive, or its fills are there and it is not.
         """
         if not self._can_exist(client_order_id):
             return None
@@ -249,7 +251,7 @@ class RestClient:
         if sweep.filled is None:
             sweep.filled = self._filled_since(symbol, sweep.asked_ms - 3_600_000)
         if client_order_id in sweep.filled:
-            raise Retryable(f"order {client_order_id} has fills, but is in no history yet")
+            raise NotYet(f"order {client_order_id} has fills, but is in no history yet")
         self._absent(client_order_id, asked)
         return None
 
@@ -287,13 +289,13 @@ class RestClient:
     def _absent(self, client_order_id: str, asked_ms: int) -> None:
         """Take it that the exchange showed no such order when asked at `asked_ms`.
 
-        Errors: Retryable when that proves nothing yet.
+        Errors: NotYet when that proves nothing yet.
         """
         assert self._first_ask is not None
         valid = self._valid_until.get(client_order_id, self._first_ask + WINDOW_MS)
         left = valid + SETTLE_MS - asked_ms
         if left >= 0:
-            raise Retryable(
+            raise NotYet(
                 f"order {client_order_id} is not there, but may still arrive", left / 1000 + 0.05
             )
         self._valid_until.pop(client_order_id, None)

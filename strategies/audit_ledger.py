@@ -22,6 +22,7 @@ from strategies import journal
 from strategies.findings import Difference, Entry, Kind, LedgerSide, fill_words, order_words, text
 from strategies.grid_state import TRIM_SLOT, pnl
 from strategies.journal import Book
+from strategies.order_ids import is_of_before
 
 LIQUIDATION = "liquidation"
 """Begins the client order id of what the exchange itself closed: an order that is not ours."""
@@ -182,8 +183,10 @@ def _orders(ledger: LedgerSide) -> list[Difference]:
     sums: dict[str, Decimal] = {}
     for fill, _ in ledger.fills:
         client_id = fill.client_order_id
-        sums[client_id] = sums.get(client_id, ZERO) + fill.quantity
         order = by_id.get(client_id)
+        if order is not None and is_of_before(order, fill.time):
+            continue  # of an order whose id was given out again, long after it had ended
+        sums[client_id] = sums.get(client_id, ZERO) + fill.quantity
         if order is None:
             if not client_id.startswith(LIQUIDATION):
                 found.append(

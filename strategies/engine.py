@@ -35,7 +35,8 @@ from strategies import commands, ending, events, guards, planner, snapshots, syn
 from strategies.countdown import Countdown
 from strategies.inbox import Ticket
 from strategies.market_watch import MarketWatch
-from strategies.order_desk import ClientIds, DeskLog
+from strategies.order_desk import DeskLog
+from strategies.order_ids import ClientIds
 from strategies.session import Session
 from strategies.settings import EngineSettings
 

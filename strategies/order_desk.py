@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from core.errors import (
     AuthError,
     ExchangeError,
+    NotYet,
     OutcomeUnknown,
     Rejected,
     RejectReason,
@@ -27,24 +29,20 @@ from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
 from strategies.desired import Resting
 from strategies.grid_state import DesiredOrder
+from strategies.order_ids import ClientIds, is_of_before, new_ids
 from strategies.reconcile import Plan, is_initial
 
 LOOK_UP_S = 1.0
 """Seconds between look-ups of one order whose outcome is unknown."""
+
+ARRIVED_BY = timedelta(minutes=1)
+"""By then a request has arrived or never will, where another order shows under its id."""
 
 MARGIN_PAUSE_S = 30.0
 """Seconds without new entries after the exchange found too little margin or took no orders."""
 
 POST_ONLY_PAUSE_S = 0.25
 """Seconds before a slot whose order would have taken is tried again, by the same test."""
-
-
-class ClientIds(Protocol):
-    """How client order ids are made and recognised."""
-
-    def make(self, number: int) -> str: ...
-
-    def owns(self, client_order_id: str) -> bool: ...
 
 
 class DeskLog(Protocol):
@@ -191,10 +189,10 @@ class OrderDesk:
             return
         now = self.clock.now()
         with self.store.transaction():
-            number = self.store.reserve_order_numbers(len(wanted))
+            ids = new_ids(self.store, self.ids, len(wanted), now)
             orders = [
                 Order(
-                    client_order_id=self.ids.make(number + i),
+                    client_order_id=client_id,
                     symbol=self.symbol,
                     side=want.side,
                     price=want.price,
@@ -207,7 +205,7 @@ class OrderDesk:
                     time_in_force=want.time_in_force,
                     slot=want.slot,
                 )
-                for i, want in enumerate(wanted)
+                for client_id, want in zip(ids, wanted, strict=True)
             ]
             for order in orders:
                 self.store.save_order(order)
@@ -339,6 +337,8 @@ class OrderDesk:
         """Ask the exchange about orders whose fate is in doubt. Errors: AuthError, StoreError."""
         now = self.clock.monotonic()
         for client_id in [cid for cid, at in self.look_up_at.items() if at <= now]:
+            if self.look_up_at[client_id] > now:
+                continue  # the exchange wants to be left alone
             order = self.by_id.get(client_id)
             if order is None:
                 del self.look_up_at[client_id]
@@ -355,8 +355,13 @@ class OrderDesk:
             raise
         except ExchangeError as error:
             self.log("look_up_failed", client_order_id=client_id, error=str(error))
-            self._look_up_soon(client_id, LOOK_UP_S)
+            self._look_up_later(client_id, error)
             return
+        if seen is not None and is_of_before(order, seen.created_at):
+            if self.clock.now() - order.created_at < ARRIVED_BY:
+                self._look_up_soon(client_id, LOOK_UP_S)
+                return
+            seen = None
         if seen is None:
             if order.status is not OrderStatus.PENDING:
                 self.alert(f"the exchange no longer knows {_words(order)}; counted as canceled")
@@ -404,6 +409,15 @@ class OrderDesk:
 
     def _look_up_soon(self, client_id: str, delay_s: float) -> None:
         self.look_up_at[client_id] = self.clock.monotonic() + delay_s
+
+    def _look_up_later(self, client_id: str, error: ExchangeError) -> None:
+        """Ask again when the exchange wants to be asked; what it holds back is held for all."""
+        delay = error.retry_after_s if isinstance(error, Retryable) else 0.0
+        self._look_up_soon(client_id, max(LOOK_UP_S, delay))
+        if isinstance(error, Retryable) and not isinstance(error, NotYet):
+            until = self.clock.monotonic() + delay
+            for other, at in self.look_up_at.items():
+                self.look_up_at[other] = max(at, until)
 
     def _hold(self, delay_s: float) -> None:
         self.hold_until = max(self.hold_until, self.clock.monotonic() + delay_s)

@@ -32,7 +32,8 @@ from strategies.grid_state import DesiredOrder, pnl
 from strategies.inbox import Inbox
 from strategies.journal import Book
 from strategies.ledger import Ledger
-from strategies.order_desk import ClientIds, DeskLog, OrderDesk
+from strategies.order_desk import DeskLog, OrderDesk
+from strategies.order_ids import ClientIds
 from strategies.position_watch import PositionWatch
 from strategies.settings import EngineSettings
 

@@ -95,6 +95,8 @@ def make_settings(
 class Ids:
     """Client order ids that name their bot."""
 
+    capacity: int | None = None
+
     def make(self, number: int) -> str:
         return f"{OWN}{number}"
 

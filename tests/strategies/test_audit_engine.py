@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 from grid_world import OWN, SYMBOL, World, make_settings
 from storm import Storm
 
-from core.model import FeedGap, GridMode, GridType, LotsPolicy, Side
+from core.model import FeedGap, GridMode, GridType, LotsPolicy, OrderStatus, Side
 from database.db import Database
 from database.reading import LedgerReader
 from strategies.audit import Look, compare
@@ -185,3 +186,25 @@ def test_what_one_side_does_not_tell_is_no_difference(tmp_path: Path) -> None:
         assert audit(world, tmp_path).differences == ()
     world.exchange.payments[-1] = replace(paid, rate=D("0.0002"))
     assert [d.field for d in audit(world, tmp_path).differences] == ["rate"]
+
+
+def test_an_id_that_was_given_out_again_spoils_no_audit(tmp_path: Path) -> None:
+    """The fills of the order that had it a month before are not counted to the new one."""
+    world = World(make_settings(), 105).go(104)
+    (first,) = world.exchange.fills
+    old = world.store.load_order(first.client_order_id)
+    assert old is not None
+    world.store.save_order(
+        replace(
+            old,
+            status=OrderStatus.CANCELED,
+            filled_qty=D(0),
+            venue_order_id=None,
+            created_at=first.time + timedelta(days=40),
+            updated_at=first.time + timedelta(days=40),
+        )
+    )
+    found = {d.kind for d in audit(world, tmp_path).differences}
+    assert found <= {Kind.ORDER}  # the exchange of this test knows one order an id
+    world.store.save_order(replace(old, filled_qty=D(0), status=OrderStatus.CANCELED))
+    assert Kind.ORDER_FILLED in {d.kind for d in audit(world, tmp_path).differences}
