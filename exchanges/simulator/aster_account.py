@@ -143,6 +143,10 @@ class AccountRoutes:
             views.income_of_funding(event, index, asset)
             for index, event in enumerate(self._venue.funding)
         ]
+        rows += [
+            views.income_of_transfer(at_us, amount, asset)
+            for at_us, amount in self._venue.portfolio.transfers
+        ]
         rows.sort(key=lambda row: row["time"])
         found = [
             row

@@ -28,6 +28,7 @@ from exchanges.simulator.records import (
     OrderEvent,
     PositionEvent,
     TradeEvent,
+    TransferEvent,
 )
 from exchanges.simulator.tape import Candle
 from exchanges.simulator.text import plain, rounded
@@ -70,6 +71,9 @@ class AsterStreams:
         elif isinstance(event, FundingEvent):
             amount = event.payment.amount
             self._to_user(lambda: self._account_update("FUNDING_FEE", None, amount))
+        elif isinstance(event, TransferEvent):
+            reason = "DEPOSIT" if event.amount > 0 else "WITHDRAW"
+            self._to_user(lambda: self._account_update(reason, None, event.amount))
         elif isinstance(event, LeverageEvent):
             self._to_user(lambda: self._config({"s": event.symbol, "l": event.leverage}, "ac"))
         elif isinstance(event, TradeEvent):

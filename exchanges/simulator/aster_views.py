@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from core.model import ZERO
@@ -124,6 +125,19 @@ def income_of_funding(event: FundingEvent, number: int, asset: str) -> dict[str,
         "info": "FUNDING_FEE",
         "time": int(payment.time.timestamp() * 1000),
         "tranId": str(8_000_000_000 + number),
+        "tradeId": "",
+    }
+
+
+def income_of_transfer(at_us: int, amount: Decimal, asset: str) -> dict[str, Any]:
+    return {
+        "symbol": "",
+        "incomeType": "TRANSFER",
+        "income": plain(amount),
+        "asset": asset,
+        "info": "TRANSFER",
+        "time": at_us // 1000,
+        "tranId": str(at_us),
         "tradeId": "",
     }
 

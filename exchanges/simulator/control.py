@@ -12,11 +12,12 @@ from core.model import ZERO
 from exchanges.simulator.faults import Faults
 from exchanges.simulator.http import Reply, Request
 from exchanges.simulator.limits import STATES
-from exchanges.simulator.records import Refused, SimFill, SimOrder
+from exchanges.simulator.records import Refused, SimFill, SimOrder, TransferEvent
 from exchanges.simulator.text import decimal_or_none, dumps, plain, utc
 from exchanges.simulator.venue import Venue
 
 _MOST = Decimal("1e12")
+_EXACT = ("price", "rate", "amount")  # money, from its text
 
 
 class BadControl(Exception):
@@ -36,6 +37,7 @@ class Control:
             ("GET", "/_sim/faults"): lambda _body: self._faults.in_force(),
             ("GET", "/_sim/ledger"): lambda _body: self._ledger(),
             ("POST", "/_sim/funding"): self._funding,
+            ("POST", "/_sim/transfer"): self._transfer,
             ("POST", "/_sim/market"): self._market,
         }
 
@@ -77,6 +79,14 @@ class Control:
         event = self._venue.fund(symbol, rate)
         amount = "0" if event is None else plain(event.payment.amount)
         return {"symbol": symbol, "rate": plain(rate), "amount": amount}
+
+    def _transfer(self, body: Mapping[str, Any]) -> Any:
+        portfolio, amount = self._venue.portfolio, _figure(body, "amount")
+        if amount == 0 or portfolio.available + amount < 0:
+            raise BadControl(f"amount: was {amount}, expected what can be moved, not 0")
+        portfolio.transfers.append((self._venue.now_us, amount))
+        self._venue.tell(TransferEvent(amount))
+        return {"amount": plain(amount), "balance": plain(portfolio.wallet)}
 
     def _market(self, body: Mapping[str, Any]) -> Any:
         symbol, state = _symbol(body), body.get("state")
@@ -175,7 +185,7 @@ def _body(request: Request) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise BadControl("body: expected a JSON object")
     return {
-        name: float(value) if isinstance(value, _Text) and "price" != name != "rate" else value
+        name: float(value) if isinstance(value, _Text) and name not in _EXACT else value
         for name, value in body.items()
     }
 

@@ -23,13 +23,19 @@ class Portfolio:
 
     def __init__(self, initial: Decimal, markets: Mapping[str, Market]) -> None:
         self.initial = initial
+        self.transfers: list[tuple[int, Decimal]] = []  # microseconds, + deposit, - withdrawal
         self._markets = markets
 
     @property
+    def paid_in(self) -> Decimal:
+        """What the account was opened with, and what was moved in and out since."""
+        return self.initial + sum((amount for _, amount in self.transfers), ZERO)
+
+    @property
     def wallet(self) -> Decimal:
-        """Initial balance, realized PnL, fees and funding, exact."""
+        """What was paid in, realized PnL, fees and funding, exact."""
         with localcontext(EXACT):
-            return self.initial + sum((own(m.account) for m in self._markets.values()), ZERO)
+            return self.paid_in + sum((own(m.account) for m in self._markets.values()), ZERO)
 
     @property
     def unrealized(self) -> Decimal:
@@ -62,7 +68,7 @@ class Portfolio:
         """Set the market's wallet to what the whole account can give it; returns the market."""
         market = self._markets[symbol]
         with localcontext(EXACT):
-            wallet = self.initial + own(market.account)
+            wallet = self.paid_in + own(market.account)
             for other, held in self._markets.items():
                 if other != symbol and (held.account.fees or held.book.orders):
                     kept = margin(held) if for_order else maintenance(held)

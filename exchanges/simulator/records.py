@@ -310,6 +310,13 @@ class FundingEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferEvent:
+    """Money moved into the account, or out of it (negative)."""
+
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class LeverageEvent:
     symbol: str
     leverage: int
@@ -329,7 +336,15 @@ class BookEvent:
     is_price: bool
 
 
-Event = OrderEvent | PositionEvent | FundingEvent | LeverageEvent | TradeEvent | BookEvent
+Event = (
+    OrderEvent
+    | PositionEvent
+    | FundingEvent
+    | TransferEvent
+    | LeverageEvent
+    | TradeEvent
+    | BookEvent
+)
 
 
 def position_event(symbol: str, before: Decimal, after: Decimal) -> PositionEvent:

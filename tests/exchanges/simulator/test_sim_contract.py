@@ -197,6 +197,10 @@ def test_ledger_has_the_promised_fields() -> None:
         ("faults", {"seed": 1.5}, "seed"),
         ("funding", {"symbol": SOL, "rate": "2"}, "rate"),
         ("funding", {"symbol": SOL}, "rate"),
+        ("transfer", {}, "amount"),
+        ("transfer", {"amount": "0"}, "amount"),
+        ("transfer", {"amount": "-100001"}, "amount"),
+        ("transfer", {"amount": "much"}, "amount"),
     ],
 )
 def test_bad_control_requests_change_nothing(path: str, body: object, named: str) -> None:
