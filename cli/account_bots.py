@@ -22,7 +22,6 @@ from core.desired import Desired
 from core.errors import StoreError
 from core.instance_manager import InstanceRegistry
 from core.model import ZERO
-from exchanges.rest_client import RestClient
 from strategies.account_margin import ALONE, Demand, Sharing, full_margin, used_margin
 
 if TYPE_CHECKING:
@@ -37,7 +36,11 @@ def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClie
     A bot of which nothing can be told is named in `unknown`.
     """
     account = account_of(config)
-    if account is None or not isinstance(client, RestClient):
+    if account is None:
+        return ALONE
+    from exchanges.rest_client import RestClient  # a paper bot never loads it
+
+    if not isinstance(client, RestClient):
         return ALONE
     own = _ledger(db_path)
     others = _records(account, config.instance_id, root)

@@ -77,6 +77,7 @@ class Audited:
     looks: int
     last: Look
     differences: tuple[Difference, ...]
+    history_from: datetime | None = None
 
     @property
     def exit_code(self) -> int:
@@ -107,6 +108,7 @@ def collect(instance_id: str, root: Path) -> Audited:
         looks=len(looks),
         last=looks[-1],
         differences=confirm(looks),
+        history_from=sides.history_from,
     )
 
 
@@ -118,7 +120,7 @@ class _Sides:
 
         self.config = config
         self.counts: dict[str, int] = {}
-        self.notes: list[str] = []
+        self.history_from: datetime | None = None  # where ended orders were compared
         self._db_path = db_path
         self._root = root
         self._owns = client_ids(config).owns
@@ -225,9 +227,14 @@ class _Sides:
         looked_up: dict[str, Order | None] = {
             client_id: client.fetch_order(symbol, client_id) for client_id in asked
         }
+        past = None if self.config.is_paper or since is None else _history(client, symbol, since)
+        self.history_from = None if past is None else past[1]
         return ExchangeSide(
             open_orders=open_orders,
             looked_up=looked_up,
+            history={} if past is None else past[0],
+            history_from=self.history_from,
+            history_to=None if past is None else past[2],
             fills=client.fetch_fills(symbol, since),
             fills_before=fills_before,
             funding=client.fetch_funding(symbol, since),
@@ -236,6 +243,15 @@ class _Sides:
             balance=balance,
             initial_equity=initial,
         )
+
+
+def _history(
+    client: ExchangeClient, symbol: str, since: datetime
+) -> tuple[dict[str, Order], datetime, datetime] | None:
+    """Ask a live exchange for its own list of orders, and from when to when it is whole."""
+    from exchanges.rest_client import RestClient
+
+    return client.fetch_history(symbol, since) if isinstance(client, RestClient) else None
 
 
 def _read_ledger(reader: LedgerReader) -> LedgerSide:
@@ -299,6 +315,9 @@ def _notes(found: Audited, tell: Tell) -> list[str]:
         net = sum((fill.signed_quantity for fill in last.foreign), Decimal(0))
         words = "{count} fills on the symbol are not this instance's; they come to {net}"
         notes.append(tell(words, count=len(last.foreign), net=plain(net)))
+    if found.history_from is not None:
+        words = "orders that ended are compared with the exchange's list from {time} on"
+        notes.append(tell(words, time=f"{found.history_from:%Y-%m-%d %H:%M:%SZ}"))
     if not found.config.is_paper:
         notes.append(tell("the balance is not compared: the account may have other users"))
     if found.differences and not found.is_running:

@@ -268,6 +268,9 @@ CATALOGUE = {
     "{count} fills on the symbol are not this instance's; they come to {net}": (
         "此交易對有 {count} 筆成交不屬於本實例，合計 {net}"
     ),
+    "orders that ended are compared with the exchange's list from {time} on": (
+        "已結束的訂單自 {time} 起與交易所清單比對"
+    ),
     "the balance is not compared: the account may have other users": (
         "不比對餘額：帳戶可能另有其他使用者"
     ),

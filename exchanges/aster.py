@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from core.errors import ConfigError, ExchangeError, Rejected, RejectReason
+from core.errors import ExchangeError, Rejected, RejectReason
 from core.market_state import MarketReport
 from core.model import (
     Balance,
@@ -28,8 +28,10 @@ from core.model import (
 from exchanges import aster_replies as replies
 from exchanges import aster_wire as wire
 from exchanges.aster_fees import CommissionSigns
+from exchanges.aster_settings import AccountSettings
 from exchanges.budget import Budget
-from exchanges.rest_client import RestClient, Terms, is_stop, read_window, unknown_symbol
+from exchanges.paging import read_back, read_window
+from exchanges.rest_client import RestClient, Terms, is_stop, unknown_symbol
 from exchanges.transport import RestSession, Venue
 from exchanges.wire import Call, Fields, WireError, batches, from_ms, load_json, objects
 
@@ -71,6 +73,7 @@ class AsterClient(RestClient):
     ) -> None:
         super().__init__(session, symbol=symbol, terms=terms, history_from=history_from)
         self._quote_asset: str | None = None
+        self._settings = AccountSettings(session, terms)
         self._signs = CommissionSigns()  # of trades
         self.stream_signs = CommissionSigns()
 
@@ -89,7 +92,7 @@ class AsterClient(RestClient):
         if not replies.is_perpetual(market):
             raise unknown_symbol("Aster", symbol)
         if replies.read_market_state(market).state.takes_exits:
-            self._settle_account(symbol)
+            self._settings.settle(symbol)
         fees = self._fetch_fees(symbol)
         brackets = self._ask(
             wire.query("/fapi/v1/leverageBracket", {"symbol": symbol}, weight=1), "brackets"
@@ -127,66 +130,7 @@ class AsterClient(RestClient):
         return market
 
     def account_words(self) -> tuple[str, ...]:
-        """Say how the account stands, for a reader. Errors: ExchangeError."""
-        row = self._position_rows(self.symbol)[0]
-        mode = "hedge (two-way)" if self._is_dual() else "one-way"
-        return (
-            f"leverage {row.text('leverage')} on {self.symbol}, {row.text('marginType')} margin",
-            f"{mode} positions",
-        )
-
-    def _position_rows(self, symbol: str) -> list[Fields]:
-        call = wire.query("/fapi/v2/positionRisk", {"symbol": symbol}, weight=5)
-        return replies.read_positions(symbol, self._ask(call, "positions"))
-
-    def _is_dual(self) -> bool:
-        call = wire.query("/fapi/v1/positionSide/dual", weight=30)
-        mode = Fields("position mode", self._ask(call, "position mode"))
-        mode.raw("dualSidePosition")
-        return mode.flag("dualSidePosition")
-
-    def _settle_account(self, symbol: str) -> None:
-        """Check position mode, margin type and leverage; set what the terms allow."""
-        if self._is_dual():
-            self._change(
-                "/fapi/v1/positionSide/dual",
-                {"dualSidePosition": "false"},
-                wish="one-way positions (the account is in hedge mode)",
-                account_wide=True,
-            )
-        row = self._position_rows(symbol)[0]
-        if row.text("marginType").lower() not in ("cross", "crossed"):
-            self._change(
-                "/fapi/v1/marginType",
-                {"symbol": symbol, "marginType": "CROSSED"},
-                wish=f"cross margin on {symbol} (it is {row.text('marginType')})",
-            )
-        wanted = self.terms.leverage
-        if wanted is not None and row.decimal("leverage") != wanted:
-            self._change(
-                "/fapi/v1/leverage",
-                {"symbol": symbol, "leverage": int(wanted)},
-                wish=f"leverage {int(wanted)} on {symbol} (it is {row.text('leverage')})",
-            )
-
-    def _change(
-        self, path: str, params: dict[str, object], *, wish: str, account_wide: bool = False
-    ) -> None:
-        if account_wide and not self.terms.allow_account_changes:
-            raise ConfigError(
-                f"the Aster account: expected {wish}: change it there, or set "
-                "strategy_config.allow_account_changes (it changes every symbol of the account)"
-            )
-        if not self.terms.may_change:
-            return  # a check: the start would set it
-        try:
-            self.session.send(wire.write("POST", path, params))
-        except Rejected as error:
-            if str(error).startswith(("-4046", "-4059")):
-                return  # it is so already
-            raise ConfigError(
-                f"the Aster account: expected {wish}, and it could not be set: {error}"
-            ) from None
+        return self._settings.words(self.symbol)
 
     def fetch_quote(self, symbol: str) -> Quote:
         book = self._ask(
@@ -235,10 +179,25 @@ class AsterClient(RestClient):
 
     def _recent(self, symbol: str, now_ms: int) -> tuple[Sequence[Order], datetime]:
         start = now_ms - RECENT_MS
-        params = {"symbol": symbol, "startTime": start, "limit": wire.PAGE}
-        rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
-        orders = [replies.read_order(row) for row in objects("all orders", rows)]
+        orders = self._all_orders({"symbol": symbol, "startTime": start})
         return orders, from_ms(start if len(orders) < wire.PAGE else now_ms)
+
+    def _past_orders(
+        self, symbol: str, since_ms: int, now_ms: int
+    ) -> tuple[Sequence[Order], datetime]:
+        """Go back in spans; what ended without a fill is forgotten after a week."""
+
+        def fetch(start: int, end: int) -> Sequence[Order]:
+            return self._all_orders({"symbol": symbol, "startTime": start, "endTime": end})
+
+        oldest = max(since_ms, now_ms - wire.HISTORY_WINDOW_MS)
+        rows, whole_from_ms = read_back(fetch, oldest, now_ms, wire.PAGE)
+        return rows, from_ms(whole_from_ms)
+
+    def _all_orders(self, which: dict[str, object]) -> list[Order]:
+        params = {**which, "limit": wire.PAGE}
+        rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
+        return [replies.read_order(row) for row in objects("all orders", rows)]
 
     # Account ------------------------------------------------------------------------------------
 
@@ -286,10 +245,8 @@ class AsterClient(RestClient):
         """Learn the client ids of orders that trades name, a page at a time."""
         unknown = sorted(int(v) for v in venue_ids if self.name_of(v) is None)
         if len(unknown) > 3:
-            params = {"symbol": symbol, "orderId": unknown[0], "limit": wire.PAGE}
-            rows = self._ask(wire.query("/fapi/v1/allOrders", params, weight=5), "all orders")
-            for row in objects("all orders", rows):
-                self.see(replies.read_order(row))
+            for order in self._all_orders({"symbol": symbol, "orderId": unknown[0]}):
+                self.see(order)
         for venue_id in unknown:
             if self.name_of(str(venue_id)) is None:
                 self._look_up(symbol, {"orderId": venue_id})

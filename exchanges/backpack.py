@@ -34,7 +34,8 @@ from core.model import (
 from exchanges import backpack_replies as replies
 from exchanges import backpack_wire as wire
 from exchanges.budget import Budget
-from exchanges.rest_client import RestClient, Terms, has_passed, read_pages, unknown_symbol
+from exchanges.paging import HISTORY_REQUESTS, has_passed, read_pages
+from exchanges.rest_client import RestClient, Terms, unknown_symbol
 from exchanges.transport import RestSession, Venue
 from exchanges.wire import Fields, from_ms, load_json, objects, plain, to_decimal
 
@@ -165,6 +166,20 @@ class BackpackClient(RestClient):
             return rows, from_ms(0)
         times = [row.created_at for row in rows]
         return rows, times[-1] if times[0] >= times[-1] else from_ms(now_ms)
+
+    def _past_orders(
+        self, symbol: str, since_ms: int, now_ms: int
+    ) -> tuple[Sequence[Order], datetime]:
+        since, rows = from_ms(since_ms), []
+        for page in range(HISTORY_REQUESTS):
+            found = self._history(symbol, page * wire.PAGE)
+            rows += found
+            times = [row.created_at for row in found]
+            if len(found) < wire.PAGE or has_passed(times, since):
+                return rows, since
+            if times[0] < times[-1]:
+                return rows, from_ms(now_ms)  # not newest first: how far it reaches is not known
+        return rows, rows[-1].created_at
 
     def _history(self, symbol: str, offset: int, venue_id: str | None = None) -> list[Order]:
         params = _page(symbol, offset, "Desc")

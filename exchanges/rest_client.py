@@ -13,12 +13,12 @@ thread; `name_of` may be called from the feed's. Rules it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TypeGuard, TypeVar
+from typing import TypeGuard
 
 from core.errors import (
     AuthError,
@@ -44,10 +44,10 @@ SWEEP_MS = 900
 SENT_SLACK_MS = 60_000
 """How much earlier than the end of its validity a request was sent, at most."""
 
-MAX_NAMES = 100_000
-MAX_PAGES = 50
+HISTORY_SLACK_MS = 60_000
+"""How far two clocks may be apart, and how late a history may be."""
 
-Row = TypeVar("Row")
+MAX_NAMES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +125,28 @@ class RestClient:
 
         Quote currency; a symbol without either may be missing. Errors: ExchangeError.
         """
+        raise NotImplementedError
+
+    def fetch_history(
+        self, symbol: str, since: datetime
+    ) -> tuple[dict[str, Order], datetime, datetime]:
+        """List orders of any state made since then, by client id, from a bounded number of pages.
+
+        Gives also between which times it is whole; newer ones may not be there yet. Errors:
+        ExchangeError.
+        """
+        now_ms = self.session.now_ms()
+        rows, whole_from = self._past_orders(symbol, to_ms(since), now_ms)
+        orders: dict[str, Order] = {}
+        for order in sorted(rows, key=lambda row: row.created_at):
+            orders[order.client_order_id] = order  # the newest of its id
+        slack = timedelta(milliseconds=HISTORY_SLACK_MS)
+        return orders, max(since, whole_from) + slack, from_ms(now_ms) - slack
+
+    def _past_orders(
+        self, symbol: str, since_ms: int, now_ms: int
+    ) -> tuple[Sequence[Order], datetime]:
+        """Fetch a bounded number of pages; gives since when they are complete."""
         raise NotImplementedError
 
     def name_of(self, venue_order_id: str) -> str | None:
@@ -316,48 +338,6 @@ class RestClient:
 def is_stop(outcome: Order | ExchangeError) -> TypeGuard[ExchangeError]:
     """Tell whether nothing more should be sent after this."""
     return isinstance(outcome, (AuthError, Retryable, OutcomeUnknown))
-
-
-def read_pages(
-    fetch: Callable[[int], Sequence[Row]],
-    size: int,
-    is_enough: Callable[[Sequence[Row]], bool] | None = None,
-) -> list[Row]:
-    """Fetch pages by offset to the end, or to the first page that `is_enough`.
-
-    Errors: Retryable when there is no end within a sane number of pages: nothing is then proved.
-    """
-    found: list[Row] = []
-    for page in range(MAX_PAGES):
-        rows = fetch(page * size)
-        found.extend(rows)
-        if len(rows) < size or (is_enough is not None and is_enough(rows)):
-            return found
-    raise Retryable(f"more than {MAX_PAGES * size} rows: the list could not be read whole", 30.0)
-
-
-def has_passed(times: Sequence[datetime], moment: datetime) -> bool:
-    """Tell whether a page, newest first, has gone beyond a moment; one in another order has not."""
-    return bool(times) and times[0] >= times[-1] and times[-1] < moment
-
-
-def read_window(
-    fetch: Callable[[int, int], Sequence[Row]], start_ms: int, end_ms: int, size: int
-) -> list[Row]:
-    """Fetch all rows of a span of time; a full page is cut in two, whichever end it showed.
-
-    Errors: WireError when one millisecond alone fills a page.
-    """
-    rows = list(fetch(start_ms, end_ms))
-    if len(rows) < size:
-        return rows
-    if start_ms >= end_ms:
-        raise WireError(f"a page of {size} rows within one millisecond, at {from_ms(start_ms)}")
-    middle = (start_ms + end_ms) // 2
-    return [
-        *read_window(fetch, start_ms, middle, size),
-        *read_window(fetch, middle + 1, end_ms, size),
-    ]
 
 
 def unknown_symbol(exchange: str, symbol: str, hint: str = "") -> UnknownSymbol:

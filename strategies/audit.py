@@ -138,7 +138,22 @@ def _orders(
             found += _looked_up(mine, exchange.looked_up[client_id])
         elif not mine.status.is_terminal:
             found.append(_only_in_ledger(mine, "-"))
+        elif _must_be_in_history(mine, exchange):
+            ended = exchange.history.get(client_id)
+            if ended is None:
+                found.append(_only_in_ledger(mine, "-"))
+            else:  # both words for its end are the exchange's own, told at other times
+                found += _order_fields(mine, ended, status=False)
     return found
+
+
+def _must_be_in_history(mine: Order, exchange: ExchangeSide) -> bool:
+    """Tell whether an order that was there and has ended is within what the history has whole."""
+    start, end = exchange.history_from, exchange.history_to
+    if start is None or end is None or mine.venue_order_id is None:
+        return False
+    was_there = mine.status is not OrderStatus.REJECTED
+    return was_there and start <= mine.created_at and mine.updated_at <= end
 
 
 def _looked_up(mine: Order, seen: Order | None) -> list[Difference]:

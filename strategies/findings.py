@@ -100,12 +100,17 @@ class ExchangeSide:
 
     `fills` were fetched after the position, `fills_before` are the trade ids known before it: the
     position is of some moment between the two. `looked_up` has the orders that were asked for one
-    by one; None: the exchange has none such. `initial_equity` is what the account was opened with,
-    where it is this instance's alone; None: the balance is not compared.
+    by one; None: the exchange has none such. `history` is its own list of orders, complete for
+    those made between `history_from` and `history_to` (None: it was not asked). `initial_equity`
+    is what the account was opened with, where it is this instance's alone; None: the balance is
+    not compared.
     """
 
     open_orders: Sequence[Order]
     looked_up: Mapping[str, Order | None] = field(default_factory=dict)
+    history: Mapping[str, Order] = field(default_factory=dict)
+    history_from: datetime | None = None
+    history_to: datetime | None = None
     fills: Sequence[Fill]
     fills_before: frozenset[str]
     funding: Sequence[FundingPayment]

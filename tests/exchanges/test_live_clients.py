@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -294,6 +294,20 @@ def test_an_order_whose_answer_was_lost_is_found(sim: Simulator, live: Live) -> 
     assert found is not None
     assert found.status is OrderStatus.NEW
     assert len(live.client.fetch_open_orders(sim.symbol)) == 1
+
+
+def test_the_history_has_what_rests_and_what_has_ended(sim: Simulator, live: Live) -> None:
+    """By client id, and from when to when it is whole: not the last minute."""
+    since = datetime.fromtimestamp(live.rest.session.now_ms() / 1000, UTC) - timedelta(minutes=5)
+    orders = place(sim, live, ["149", "148", "147"])
+    live.client.cancel_orders(orders[:1])
+    sim.price(148)
+    history, start, end = live.rest.fetch_history(sim.symbol, since)
+    found = [history[order.client_order_id].status for order in orders]
+    assert found == [OrderStatus.CANCELED, OrderStatus.FILLED, OrderStatus.NEW]
+    assert since < start < end < datetime.fromtimestamp(live.rest.session.now_ms() / 1000, UTC)
+    sim.price(150)
+    flatten(sim, live)
 
 
 @pytest.mark.usefixtures("impatient")

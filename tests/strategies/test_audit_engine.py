@@ -15,10 +15,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from fakes import EPOCH
 from grid_world import OWN, SYMBOL, World, make_settings
 from storm import Storm
 
-from core.model import FeedGap, GridMode, GridType, LotsPolicy, OrderStatus, Side
+from core.model import FeedGap, GridMode, GridType, LotsPolicy, Order, OrderStatus, Side
 from database.db import Database
 from database.reading import LedgerReader
 from strategies.audit import Look, compare
@@ -208,3 +209,47 @@ def test_an_id_that_was_given_out_again_spoils_no_audit(tmp_path: Path) -> None:
     assert found <= {Kind.ORDER}  # the exchange of this test knows one order an id
     world.store.save_order(replace(old, filled_qty=D(0), status=OrderStatus.CANCELED))
     assert Kind.ORDER_FILLED in {d.kind for d in audit(world, tmp_path).differences}
+
+
+def test_an_ended_order_that_the_history_lacks_is_named(tmp_path: Path) -> None:
+    """Within what the history has whole, and only there; one that is there is compared."""
+    world = World(make_settings(), 105).go(104)
+    world.clock.advance(3600)
+    store = world.store
+    assert isinstance(store, Database)
+    path = tmp_path / "copy.db"
+    with closing(sqlite3.connect(path)) as copy:
+        store.session.connection.backup(copy)
+    with LedgerReader(path) as reader:
+        ledger = LedgerSide(
+            orders=reader.orders(),
+            fills=reader.fills(),
+            funding=reader.funding(),
+            events=reader.events(),
+            checkpoint=reader.checkpoint(),
+        )
+    exchange = world.exchange
+    (filled,) = [o for o in ledger.orders if o.status is OrderStatus.FILLED]
+
+    def found(history: dict[str, Order], since: float, until: float) -> list[tuple[Kind, str]]:
+        side = ExchangeSide(
+            open_orders=exchange.fetch_open_orders(SYMBOL),
+            history=history,
+            history_from=EPOCH + timedelta(seconds=since),
+            history_to=EPOCH + timedelta(seconds=until),
+            fills=exchange.fetch_fills(SYMBOL, None),
+            fills_before=frozenset(fill.trade_id for fill in exchange.fills),
+            funding=(),
+            position=exchange.fetch_position(SYMBOL),
+            mark=exchange.last,
+        )
+        look = compare(ledger, side, lambda client_id: client_id.startswith(OWN))
+        return [(d.kind, d.subject) for d in look.differences]
+
+    name = filled.client_order_id
+    assert found({}, -60, 3000) == [(Kind.ORDER_ONLY_IN_LEDGER, name)]
+    assert found({}, 60, 3000) == []  # made before what the history has whole
+    assert found({}, -60, -1) == []  # ended after it
+    assert found({name: filled}, -60, 3000) == []
+    other = replace(filled, filled_qty=D("0.5"))
+    assert found({name: other}, -60, 3000) == [(Kind.ORDER, name)]
