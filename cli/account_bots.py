@@ -4,7 +4,8 @@ The registry names the account of each instance by a digest of its key (`core.co
 secret is looked at to tell two accounts apart. A bot counts when it runs or should run; one that is
 stopped takes nothing until its own start, which looks at the rest. What each needs comes from its
 ledger, else from the config it runs with; what it has already from the exchange. The formula is in
-`strategies.account_margin`. Bots of another root, or of another key of the account, are not seen.
+`strategies.account_margin`. Bots of another root, or of another key of the account, are not seen;
+those whose margin is another asset's take nothing of ours.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClie
     if not isinstance(client, RestClient):
         return ALONE
     own = _ledger(db_path)
-    others = _records(account, config.instance_id, root)
+    others = [
+        record
+        for record in records_on(account, config.instance_id, root)
+        if _quote_of(record.get("symbol")) == _quote_of(config.symbol)
+    ]
     if own is None and not others:
         return ALONE
     held = client.fetch_used_margin()
@@ -63,7 +68,14 @@ def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClie
     return Sharing(used=used, others=tuple(demands), unknown=tuple(unknown))
 
 
-def _records(account: str, instance_id: str, root: Path) -> list[dict[str, Any]]:
+def _quote_of(symbol: object) -> str:
+    """Name the asset that a symbol's margin is of: another one is another balance."""
+    from exchanges.factory import split_symbol
+
+    return split_symbol(str(symbol))[1]
+
+
+def records_on(account: str, instance_id: str, root: Path) -> list[dict[str, Any]]:
     """Give the records of the other bots on the account that run or should. Errors: StoreError."""
     wanted = Desired(root).load()
     whole = account.rpartition(":")[0]  # without the symbol

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import account_bots
 from cli.bot_wiring import SystemClock, engine_settings
 from cli.preflight_words import lines
 from core.errors import AuthError, ConfigError, ExchangeError, StoreError
@@ -22,6 +21,7 @@ from strategies.settings import EngineSettings, build_spec
 
 if TYPE_CHECKING:
     from cli.bot_place import Place
+    from core.config import InstanceConfig
     from core.config_load import LoadedConfig
     from core.model import Instrument
     from core.ports import ExchangeClient
@@ -74,7 +74,7 @@ def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
     )
     try:
         instrument = client.fetch_instrument(config.symbol)
-        sharing = account_bots.look(config, place.root, place.db_path, client)
+        sharing = _sharing(config, place, client)
         found = preflight_of(client, settings, instrument, sharing)
     except AuthError:
         raise
@@ -89,6 +89,15 @@ def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
         log.info("preflight", check=name, words=words)
     if settings.grid.trigger_price is None:  # else it is judged at the price that starts it
         refuse(found)
+
+
+def _sharing(config: InstanceConfig, place: Place, client: ExchangeClient) -> Sharing:
+    """Tell who else trades on a live account; on paper nobody does, and nothing is loaded."""
+    if config.exchange.mode != "live":
+        return ALONE
+    from cli import account_bots
+
+    return account_bots.look(config, place.root, place.db_path, client)
 
 
 def _has_journal(path: Path) -> bool:

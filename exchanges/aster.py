@@ -100,7 +100,8 @@ class AsterClient(RestClient):
         instrument = replies.read_instrument(
             market, fees, replies.read_maintenance(brackets, symbol)
         )
-        self._quote_asset = instrument.quote_asset
+        if symbol == self.symbol:
+            self._quote_asset = instrument.quote_asset
         return instrument
 
     def learn_fees(self) -> None:

@@ -92,7 +92,8 @@ class BackpackClient(RestClient):
         if replies.takes_exits(market):
             self._settle_account(account)
         instrument = replies.read_instrument(market, account)
-        self._quote_asset = instrument.quote_asset
+        if symbol == self.symbol:
+            self._quote_asset = instrument.quote_asset
         return instrument
 
     def account_words(self) -> tuple[str, ...]:
