@@ -19,15 +19,17 @@ from typing import TYPE_CHECKING, Any
 from cli import account_bots
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, client_ids, engine_settings
-from cli.first_grid import preflight_of, refuse
+from cli.first_grid import has_journal, preflight_of, refuse
 from cli.preflight_words import Line, document, lines, refused_checks
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_spec import account_of
 from core.errors import (
     AuthError,
     ConfigError,
+    ExchangeError,
     ExitCode,
     GridfleetError,
+    UnknownSymbol,
     UsageError,
 )
 from core.i18n import t
@@ -125,9 +127,18 @@ def _trading(loaded: LoadedConfig, place: Place, report: Report) -> None:
         if live is not None:
             for line in live.credentials():
                 report.say(*line)
-        instrument = client.fetch_instrument(config.symbol)
-        sharing = account_bots.look(config, place.root, place.db_path, client)
-        found = preflight_of(client, settings, instrument, sharing)
+        try:
+            instrument = client.fetch_instrument(config.symbol)
+            sharing = account_bots.look(config, place.root, place.db_path, client)
+            found = preflight_of(client, settings, instrument, sharing)
+        except AuthError:
+            raise
+        except (ExchangeError, UnknownSymbol) as error:
+            if live is None or not has_journal(place.db_path) or not live.is_closed():
+                raise
+            words = "the grid in the ledger waits for its symbol to trade again: {error}"
+            report.say("warning", t(words, error=error))
+            return
         words = "{exchange} answers; {symbol} is at {price}"
         price = plain(found.price)
         report.say("exchange", t(words, exchange=client.name, symbol=config.symbol, price=price))

@@ -65,7 +65,7 @@ def check_first_grid(loaded: LoadedConfig, place: Place, log: Any) -> None:
     Before anything is opened, so that a refused start leaves nothing behind. A grid that is in the
     ledger goes on as it is. Errors: AuthError, ConfigError.
     """
-    if _has_journal(place.db_path):
+    if has_journal(place.db_path):
         return
     config, clock = loaded.config, SystemClock()
     settings = engine_settings(config, clock.now())
@@ -100,7 +100,7 @@ def _sharing(config: InstanceConfig, place: Place, client: ExchangeClient) -> Sh
     return account_bots.look(config, place.root, place.db_path, client)
 
 
-def _has_journal(path: Path) -> bool:
+def has_journal(path: Path) -> bool:
     """Whether anything was ever booked; True too for a file that a start will refuse itself."""
     from database.reading import LedgerReader
 

@@ -45,6 +45,10 @@ class LiveWords:
         equity, free = plain(balance.equity), plain(balance.available)
         yield "credentials", f"accepted; equity {equity} {balance.asset}, {free} free"
 
+    def is_closed(self) -> bool:
+        """Tell whether the exchange says that the symbol takes no order now."""
+        return not self.live.rest.fetch_market_state(self.live.rest.symbol).state.takes_exits
+
     def account(self, instrument: Instrument) -> Iterator[CheckLine]:
         """The account's modes, and what the exchange takes."""
         report = self.live.rest.fetch_market_state(self.live.rest.symbol)

@@ -340,6 +340,9 @@ CATALOGUE = {
     "lower quantity or max_position of one of them, or give this one a (sub-)account of its own": (
         "請調低其中一個的 quantity 或 max_position，或讓這個機器人使用自己的（子）帳戶"
     ),
+    "the grid in the ledger waits for its symbol to trade again: {error}": (
+        "帳本中的網格等待交易對恢復交易：{error}"
+    ),
     "; {used} of it is in use already": "；其中 {used} 已占用",
     "; the other bots of this account may still take {rest}: {names}": (
         "；同一帳戶的其他機器人最多還會占用 {rest}：{names}"

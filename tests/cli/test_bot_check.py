@@ -13,8 +13,9 @@ from cli import bot_check
 from cli.bot_wiring import SystemClock, client_ids
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_load import LoadedConfig, load
-from core.errors import AuthError, Retryable
+from core.errors import AuthError, Retryable, UnknownSymbol
 from core.model import OrderRequest, Side
+from database.db import Database
 from exchanges.factory import create_exchange
 from exchanges.paper_memory import MemoryPaperStore
 
@@ -112,6 +113,50 @@ def test_an_exchange_that_refuses_is_told_and_the_rest_is_checked(
     assert report_of(said.out)["faults"] == [str(error)]
     assert "live_01.db will be created" in said.out
     assert str(error) in said.err
+
+
+class Words:
+    """What a live account says of itself; `closed`: of its symbol."""
+
+    def __init__(self, closed: bool) -> None:
+        self.closed = closed
+
+    def credentials(self) -> list[tuple[str, str]]:
+        return [("credentials", "accepted")]
+
+    def is_closed(self) -> bool:
+        return self.closed
+
+
+@pytest.mark.parametrize(
+    ("closed", "has_grid", "code"), [(True, True, 0), (False, True, 2), (True, False, 2)]
+)
+def test_a_grid_whose_symbol_was_delisted_may_start(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    closed: bool,
+    has_grid: bool,
+    code: int,
+) -> None:
+    """Its bot comes up and waits: a warning. Without a ledger, or an open one: a wrong symbol."""
+    client, _ = create_exchange(loaded(root).config, MemoryPaperStore(), SystemClock(), root=root)
+
+    def gone(_symbol: str) -> None:
+        raise UnknownSymbol("strategy_config.symbol: was 'SOL_USDC_PERP', expected another")
+
+    monkeypatch.setattr(client, "fetch_instrument", gone)
+    monkeypatch.setattr(bot_check, "_open", lambda *_: (client, Words(closed)))
+    if has_grid:
+        path = root / "database" / "live_01.db"
+        path.parent.mkdir()
+        database = Database(path)
+        database.bind_instance("live_01")
+        database.append_event("pause", {}, SystemClock().now())
+        database.close()
+    assert bot_check.check(loaded(root, "live")) == code
+    out = capsys.readouterr().out
+    assert ("the grid in the ledger waits" in out) is (code == 0)
 
 
 def test_a_fault_of_the_grid_and_one_of_the_folders_come_together(
