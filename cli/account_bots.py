@@ -20,7 +20,7 @@ from cli.grid_in_force import UNREADABLE, read_book
 from cli.instance_lookup import config_of
 from core.config_spec import account_of
 from core.desired import Desired
-from core.errors import StoreError
+from core.errors import Rejected, StoreError
 from core.instance_manager import InstanceRegistry
 from core.model import ZERO
 from strategies.account_margin import ALONE, Demand, Sharing, full_margin, used_margin
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClient) -> Sharing:
     """Tell how the account is shared. Errors: ExchangeError, AuthError; StoreError.
 
-    A bot of which nothing can be told is named in `unknown`.
+    What cannot be told stands in `unknown`; margin in use that is not told counts twice, which is
+    the safe side.
     """
     account = account_of(config)
     if account is None:
         return ALONE
     from exchanges.rest_client import RestClient  # a paper bot never loads it
+    from exchanges.wire import WireError
 
     if not isinstance(client, RestClient):
         return ALONE
@@ -51,12 +53,17 @@ def look(config: InstanceConfig, root: Path, db_path: Path, client: ExchangeClie
     ]
     if own is None and not others:
         return ALONE
-    held = client.fetch_used_margin()
+    demands: list[Demand] = []
+    unknown: list[str] = []
+    held: Mapping[str, Decimal] = {}
+    try:
+        held = client.fetch_used_margin()
+    except (Rejected, WireError) as error:
+        unknown.append(f"what is in use already could not be told, and counts twice: {error}")
     used = ZERO
     if own is not None:
         leverage = engine_settings(config, SystemClock().now()).leverage
         used = used_margin(*own, held.get(config.symbol, ZERO), leverage)
-    demands, unknown = [], []
     for record in others:
         try:
             demands.append(_demand(record, root, client, held))

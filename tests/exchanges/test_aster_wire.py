@@ -386,6 +386,14 @@ def test_positions_are_signed_and_summed() -> None:
         replies.read_position("SOLUSDT", [])
 
 
+def test_margin_in_use() -> None:
+    """Position and orders as the exchange sums them, both sides of a hedge together."""
+    data = body("aster", "account_v4")
+    assert replies.read_used_margin(Fields("account", data)) == {"SOLUSDT": Decimal("33.85439562")}
+    data["positions"] *= 2
+    assert replies.read_used_margin(Fields("account", data))["SOLUSDT"] == Decimal("67.70879124")
+
+
 # Streams --------------------------------------------------------------------------------------
 
 

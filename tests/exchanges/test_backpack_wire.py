@@ -346,6 +346,25 @@ def test_a_short_batch_answer_is_an_error() -> None:
         replies.read_batch(wire_text("backpack", "orders_post_batch_mixed"), 3, "batch")
 
 
+def test_margin_in_use() -> None:
+    """A position: exposure at its own fraction; orders alone: the dearer side, at the leverage.
+
+    338.532 x 0.02; of BTC 1.2 x 141.05 bid against 0.8 x 142.5 asked, of ETH reduce-only alone.
+    """
+    orders = body("backpack", "orders_get")
+    others = [{**row, "symbol": "BTC_USDC_PERP"} for row in orders]
+    reducing = {**orders[0], "symbol": "ETH_USDC_PERP", "reduceOnly": True}
+    held = body("backpack", "position_long")
+    used = replies.read_used_margin(held, [*orders, *others, reducing], Decimal(10))
+    assert used == {
+        "SOL_USDC_PERP": Decimal("6.77064"),
+        "BTC_USDC_PERP": Decimal("16.926"),
+    }
+    assert replies.read_used_margin([], [], Decimal(10)) == {}
+    with pytest.raises(WireError, match="imf"):
+        replies.read_used_margin([{**held[0], "imf": None}], [], Decimal(10))
+
+
 # Streams --------------------------------------------------------------------------------------
 
 
