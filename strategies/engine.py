@@ -206,7 +206,7 @@ class Engine(Session):
         if any(at <= now for at in self.desk.look_up_at.values()):
             self.desk.look_up_due()
             self.dirty = True
-        in_doubt = self.book.grid is not None and self.positions.wants_look(self.ours, now)
+        in_doubt = self.positions.next_due is not None and self.positions.wants_look(self.ours, now)
         if now >= self.next_reconcile or self.desk.wants_position or in_doubt:
             if in_doubt:
                 self.log("position_in_doubt", ours=self.ours)
