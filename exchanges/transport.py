@@ -16,7 +16,6 @@ Rules it keeps:
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,31 +24,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import MaxRetryError
 from urllib3.util.retry import Retry
 
 from core.errors import AuthError, ExchangeError, OutcomeUnknown, Retryable
 from exchanges.budget import PATIENCE_S, Budget, boot_time
+from exchanges.http_line import CONNECT_TIMEOUT_S, HttpLine, NoAnswer, NotSent
 from exchanges.server_clock import ServerClock
 from exchanges.wire import Call, HttpRequest, TimestampRefused
 
-CONNECT_TIMEOUT_S = 3.05
 READ_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 10.0  # an order may take its time; what comes later is looked up
 READ_DEADLINE_S = 12.0  # of a read with all its attempts: well within the engine's 30 s
 READ_RETRIES = 2
 FAIL_FAST_S = 1.0
-MAX_REPLY = 32 << 20  # bytes; the largest documented reply, exchangeInfo, has about 1 MB
 RESYNC_S = 900.0
 SYNC_TRIES = 3
 SYNC_TIMEOUT_S = 3.0
 SYNC_ROUND_TRIP_S = 2.0  # a slower answer tells too little of the time, in a window of 5 s
 RESOLVE_S = 30.0  # a resolver that is silent too, or many addresses: no time-out of ours bounds it
 PARALLEL = 5  # single requests that an exchange has no batch for
-USER_AGENT = "gridfleet"
 
 
 class ReadError(Protocol):
@@ -75,14 +69,6 @@ class Venue:
     weight_header: tuple[str, str, int] | None = None
 
 
-class NotSent(Exception):
-    """The connection was not made: the request never left."""
-
-
-class NoAnswer(Exception):
-    """The request may have left; no whole answer came back."""
-
-
 @dataclass(slots=True)
 class RestSession:
     """Sends calls to one exchange. Safe from any thread; each has connections of its own."""
@@ -94,7 +80,7 @@ class RestSession:
     on_wait: Callable[[float], None] | None = None  # see `_waiting`
     server: ServerClock = field(init=False)
     _local: threading.local = field(init=False, default_factory=threading.local)
-    _sessions: list[requests.Session] = field(init=False, default_factory=list)
+    _lines: list[HttpLine] = field(init=False, default_factory=list)
     _guard: threading.Lock = field(init=False, default_factory=threading.Lock)
     _build_guard: threading.Lock = field(init=False, default_factory=threading.Lock)
     _sync_guard: threading.RLock = field(init=False, default_factory=threading.RLock)
@@ -161,9 +147,9 @@ class RestSession:
             self._pool.shutdown(wait=True)
             self._pool = None
         with self._guard:
-            sessions, self._sessions = self._sessions, []
-        for session in sessions:
-            session.close()
+            lines, self._lines = self._lines, []
+        for line in lines:
+            line.close()
         self.budget.close()
 
     def _read(self, call: Call) -> str:
@@ -225,7 +211,7 @@ class RestSession:
             self.budget.take(call.charges, is_write=call.is_write)
             with self._build_guard:  # a V3 nonce must grow from request to request
                 request = self.venue.build(call, self.server.now_us())
-            status, text, headers = self._http(request, timeout_s)
+            status, text, headers = self._line().exchange(request, timeout_s)
         self._note_use(headers)
         if status in (200, 201, 202, 204):
             return text
@@ -254,61 +240,13 @@ class RestSession:
         finally:
             self.on_wait(0.0)
 
-    def _http(self, request: HttpRequest, timeout_s: float) -> tuple[int, str, Mapping[str, str]]:
-        """Exchange one request and its answer. Errors: NotSent, NoAnswer, without its address."""
-        session = self._session()
-        prepared = requests.PreparedRequest()
-        prepared.prepare(
-            method=request.method,
-            url=self.venue.base_url,
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **request.headers},
-            data=request.body,
-        )
-        # As it was signed, byte for byte: requests would write it in its own way.
-        prepared.url = self.venue.base_url + request.target
-        deadline = self.clock() + 2 * timeout_s
-        try:
-            with session.send(
-                prepared,
-                timeout=(CONNECT_TIMEOUT_S, timeout_s),
-                allow_redirects=False,
-                stream=True,
-                verify=session.verify,
-                proxies=session.proxies,
-            ) as response:
-                chunks, size = [], 0
-                for chunk in response.iter_content(65536):
-                    chunks.append(chunk)
-                    size += len(chunk)
-                    if size > MAX_REPLY or self.clock() > deadline:
-                        raise NoAnswer("its answer does not end")
-                text = b"".join(chunks).decode("utf-8", "replace")
-                return response.status_code, text, response.headers
-        except requests.ConnectTimeout:
-            raise NotSent("no connection in time") from None
-        except requests.ConnectionError as error:
-            if _never_left(error):
-                raise NotSent("no connection") from None
-            raise NoAnswer("the connection broke") from None
-        except requests.Timeout:
-            raise NoAnswer("no answer in time") from None
-        except (requests.RequestException, OSError) as error:
-            raise NoAnswer(type(error).__name__) from None
-
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False  # no .netrc: it would add a header of its own
-            session.proxies.update(get_environ_proxies(self.venue.base_url))
-            session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or True
-            adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1, max_retries=0)
-            session.mount("https://", adapter)
-            session.mount("http://", adapter)
-            self._local.session = session
+    def _line(self) -> HttpLine:
+        line: HttpLine | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = HttpLine(self.venue.base_url, self.clock)
             with self._guard:
-                self._sessions.append(session)
-        return session
+                self._lines.append(line)
+        return line
 
     def _note_use(self, headers: Mapping[str, str]) -> None:
         """Hold back when other programs have nearly used up what we share with them."""
@@ -342,7 +280,7 @@ class RestSession:
             try:
                 self.budget.take(self.venue.time_call.charges, is_write=False)
                 sent = self.clock()
-                status, text, _ = self._http(
+                status, text, _ = self._line().exchange(
                     self.venue.build(self.venue.time_call, 0), SYNC_TIMEOUT_S
                 )
                 received = self.clock()
@@ -366,7 +304,7 @@ class RestSession:
 
 
 def _longest_s(timeout_s: float) -> float:
-    """The longest that one attempt can block: its turn, its address, its answer (see `_http`)."""
+    """The longest that one attempt can block: its turn, its address, its answer (`HttpLine`)."""
     return PATIENCE_S + RESOLVE_S + CONNECT_TIMEOUT_S + 3 * timeout_s
 
 
@@ -380,13 +318,6 @@ class ServerTrouble(Exception):
     def __init__(self, error: ExchangeError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-def _never_left(error: requests.ConnectionError) -> bool:
-    """Tell whether the connection itself was refused, so that no byte was sent."""
-    inner = error.args[0] if error.args else None
-    reason = inner.reason if isinstance(inner, MaxRetryError) else inner
-    return isinstance(reason, NewConnectionError)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -21,7 +21,7 @@ from core.errors import (
     Retryable,
 )
 from core.supervision import PROMISE_MAX_S
-from exchanges import aster_wire, transport
+from exchanges import aster_wire, http_line, transport
 from exchanges.aster_wire import LIMITS, HmacKeys
 from exchanges.budget import PATIENCE_S, Budget
 from exchanges.transport import RestSession, Venue
@@ -292,7 +292,7 @@ def test_single_requests_side_by_side_are_one_wait_after_another(world: World) -
 
 def test_an_endless_answer_is_no_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply larger than any documented one is cut off."""
-    monkeypatch.setattr(transport, "MAX_REPLY", 1000)
+    monkeypatch.setattr(http_line, "MAX_REPLY", 1000)
     world.answers = [Answer(text="x" * 5000)] * 3
     assert isinstance(failed(world, READ), Retryable)
     world.answers = [Answer(text="x" * 5000)]
