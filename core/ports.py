@@ -6,7 +6,7 @@ The engine (strategies) works against these; `exchanges`, `database` and `web` p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
@@ -156,7 +156,7 @@ class Store(Protocol):
 
         A lazy one need not wait for the disk: it outlives the process, and should the machine lose
         its power before the next one that is not lazy, it may be gone, with all after it. For what
-        the exchange can be asked for again; never for what must be written before it leaves.
+        the exchange can be asked for again: an order's row only if its id is on the disk already.
         """
         ...
 
@@ -164,8 +164,12 @@ class Store(Protocol):
 
     def save_meta(self, key: str, value: str) -> None: ...
 
-    def reserve_order_numbers(self, count: int) -> int:
-        """Take `count` numbers that were never given out before; returns the first."""
+    def reserve_order_numbers(self, count: int, *, lazy: bool = False) -> int:
+        """Take `count` numbers that were never given out before; returns the first.
+
+        Lazy ones, as of a lazy transaction, may be given out again after a power cut: nothing may
+        be sent under them before they are on the disk.
+        """
         ...
 
     def save_order(self, order: Order) -> None:
@@ -213,6 +217,34 @@ class Store(Protocol):
     def insert_equity(self, sample: EquitySample) -> None: ...
 
     def close(self) -> None: ...
+
+
+class IdReserve(Protocol):
+    """Client order ids that are on the disk before they are needed, each for one slot.
+
+    An order under such an id need not wait for the disk: should a power cut take its row, the id
+    still tells what the order was for (docs/decisions/008). Engine thread; errors: StoreError.
+    """
+
+    def load(self) -> dict[str, str]:
+        """All ids that are kept, with their slots."""
+        ...
+
+    def keep(self, slots: Mapping[str, str]) -> None:
+        """Keep ids for slots, by id."""
+        ...
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Forget ids: an order has taken them, or none ever will."""
+        ...
+
+    def sync_soon(self) -> int:
+        """Have all that is committed brought to the disk, without waiting; gives a mark of it."""
+        ...
+
+    def is_synced(self, mark: int) -> bool:
+        """Tell whether what was committed before that mark is on the disk by now."""
+        ...
 
 
 class PaperStore(Protocol):

@@ -140,16 +140,17 @@ class Database:
             (key, value),
         )
 
-    def reserve_order_numbers(self, count: int) -> int:
+    def reserve_order_numbers(self, count: int, *, lazy: bool = False) -> int:
         """Take `count` numbers, from 1, never given out before; returns the first.
 
-        A number given out inside a transaction that is rolled back is not given out again either.
+        A number given out inside a transaction that is rolled back is not given out again either;
+        a lazy one may be, after a power cut that came before it was on the disk.
         """
         if count < 1:
             raise ValueError(f"count was {count}, expected 1 or more")
         session = self._session
         doing = "reserve order numbers"
-        with session.transaction():
+        with session.transaction(lazy=lazy):
             row = session.one(doing, "SELECT next FROM counters WHERE name = ?", (_NUMBERS,))
             first = max(self._next_number, row[0] if row else 1)
             self._next_number = first + count

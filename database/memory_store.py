@@ -61,8 +61,9 @@ class MemoryStore:
         self._check("save meta")
         self._put(self._meta, key, value)
 
-    def reserve_order_numbers(self, count: int) -> int:
+    def reserve_order_numbers(self, count: int, *, lazy: bool = False) -> int:
         """Take `count` numbers, from 1; even an undone transaction gives none back."""
+        del lazy  # there is no disk
         if count < 1:
             raise ValueError(f"count was {count}, expected 1 or more")
         self._check("reserve order numbers")

@@ -119,6 +119,12 @@ CREATE TABLE equity (
     funding TEXT NOT NULL
 )"""
 
+_RESERVED = """
+CREATE TABLE reserved (
+    client_order_id TEXT PRIMARY KEY,
+    slot TEXT NOT NULL
+) WITHOUT ROWID"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         name="the ledger of the engine",
@@ -146,6 +152,10 @@ MIGRATIONS: tuple[Migration, ...] = (
             "CREATE INDEX paper_fills_time ON paper_fills (time)",
             _FUNDING.format(table="paper_funding"),
         ),
+    ),
+    Migration(
+        name="client order ids kept for slots",
+        statements=(_RESERVED,),
     ),
 )
 

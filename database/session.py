@@ -11,7 +11,6 @@ One thread at a time. It knows no table.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -112,6 +111,8 @@ class Session:
         """Run one statement. Errors: StoreError that says what was being done (`doing`)."""
         if self._broken:
             self._refuse(doing)
+        if self._is_lazy and not self._depth:
+            self._be_lazy(False)  # outside a transaction every statement is a synced commit
         try:
             return self.connection.execute(sql, values)
         except _WRITE_ERRORS as error:
@@ -120,6 +121,8 @@ class Session:
     def executemany(self, doing: str, sql: str, rows: Sequence[Row]) -> None:
         if self._broken:
             self._refuse(doing)
+        if self._is_lazy and not self._depth:
+            self._be_lazy(False)
         try:
             self.connection.executemany(sql, rows)
         except _WRITE_ERRORS as error:
@@ -156,22 +159,26 @@ class Session:
         if self._depth == 0:
             self._be_lazy(is_lazy and self._is_durable)
             # IMMEDIATE: the lock is taken here, where waiting is safe, never half-way through.
-            self.execute("begin a transaction", "BEGIN IMMEDIATE")
+            self._run("begin a transaction", "BEGIN IMMEDIATE")
         elif self._is_lazy and not is_lazy:
             raise StoreError("a transaction that must be synced was begun inside a lazy one")
         self._depth += 1
 
     def _be_lazy(self, is_lazy: bool) -> None:
-        """Set how the next commits are synced; SQLite takes it between transactions only."""
+        """Set how the next commits are synced; SQLite takes it between transactions only.
+
+        It stays until another kind of commit comes: a fill's reaction has several lazy ones.
+        """
         if is_lazy is not self._is_lazy:
             level = "NORMAL" if is_lazy else "FULL"
-            self.execute("set how it is synced", f"PRAGMA synchronous = {level}")
+            self._run("set how it is synced", f"PRAGMA synchronous = {level}")
             self._is_lazy = is_lazy
 
-    def _end_laziness(self) -> None:
-        # What was committed is committed; if this fails, the next transaction says so.
-        with contextlib.suppress(StoreError):
-            self._be_lazy(False)
+    def _run(self, doing: str, sql: str) -> None:
+        try:
+            self.connection.execute(sql)
+        except sqlite3.Error as error:
+            raise self._failed(doing, error) from error
 
     def _leave(self, error: BaseException | None) -> None:
         self._depth -= 1
@@ -185,10 +192,8 @@ class Session:
                 self.connection.execute("COMMIT")
             except sqlite3.Error as commit_error:
                 raise self._failed("commit", commit_error) from commit_error
-            self._end_laziness()
             return
         cause, self._broken = self._broken, ""
-        self._end_laziness()
         if error is None:
             raise StoreError(f"{self.path}: a part of it failed, so nothing was written ({cause})")
 
