@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from core.model import Snapshot
     from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, MarketStates
     from database.db import Database
+    from database.reserve import Reserve
     from exchanges.account_lock import AccountLock
     from exchanges.transport import RestSession
+    from strategies.order_ids import ClientIds
     from strategies.engine import Engine
     from strategies.order_desk import DeskLog
 from strategies.order_ids import ClientIds
@@ -160,6 +162,7 @@ class Parts:
     engine: Engine
     database: Database
     opened: Opened
+    reserve: Reserve | None = None  # of a live bot
 
     @property
     def client(self) -> ExchangeClient:
@@ -167,6 +170,8 @@ class Parts:
 
     def close(self) -> None:
         self.opened.close()
+        if self.reserve is not None:
+            self.reserve.close()
         self.database.close()
 
 
@@ -182,6 +187,7 @@ def build(
 ) -> Parts:
     """Open the database and the exchange and join them. Errors: ConfigError, StoreError."""
     from database.db import Database
+    from database.reserve import Reserve
     from strategies.engine import Engine
 
     settings = engine_settings(config, started_at)
@@ -192,6 +198,8 @@ def build(
     except BaseException:
         database.close()
         raise
+    # Only where a commit waits for the disk is there anything to keep ready.
+    reserve = Reserve(database) if config.exchange.mode == "live" else None
     engine = Engine(
         settings=settings,
         client=opened.client,
@@ -205,8 +213,9 @@ def build(
         housekeeping=lambda now: log("pruned", rows=str(database.prune(now))),
         switch=opened.switch,
         market=opened.market,
+        reserve=reserve,
     )
-    return Parts(engine=engine, database=database, opened=opened)
+    return Parts(engine=engine, database=database, opened=opened, reserve=reserve)
 
 
 def open_exchange(

@@ -30,8 +30,17 @@ from core.model import (
     Snapshot,
     StopBot,
 )
-from core.ports import Clock, DeadMansSwitch, ExchangeClient, Feed, MarketStates, Store
+from core.ports import (
+    Clock,
+    DeadMansSwitch,
+    ExchangeClient,
+    Feed,
+    IdReserve,
+    MarketStates,
+    Store,
+)
 from strategies import commands, ending, events, guards, planner, snapshots, sync
+from strategies.client_ids import ClientIds
 from strategies.countdown import Countdown
 from strategies.inbox import Ticket
 from strategies.market_watch import MarketWatch
@@ -78,6 +87,7 @@ class Engine(Session):
         wait: Callable[[float], object] | None = None,
         switch: DeadMansSwitch | None = None,
         market: MarketStates | None = None,
+        reserve: IdReserve | None = None,
     ) -> None:
         super().__init__(
             settings=settings,
@@ -88,6 +98,7 @@ class Engine(Session):
             ids=ids,
             log=log,
             wait=wait,
+            reserve=reserve,
         )
         self.countdown = Countdown(switch, settings.dead_mans_switch_s)
         self.market_watch = MarketWatch(market)

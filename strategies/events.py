@@ -20,7 +20,7 @@ from core.model import (
     Quote,
     StopBot,
 )
-from strategies import guards
+from strategies import adopting, guards
 from strategies.grid_state import TRIM_SLOT
 from strategies.perp_grid import cells_to_wake
 from strategies.session import Session
@@ -79,7 +79,8 @@ def take_quote(session: Session, quote: Quote) -> None:
         return
     waking = cells_to_wake(grid, quote.last)
     if waking:
-        # No order of these cells leaves but after a commit that takes this one along.
+        # No order of these cells leaves but after a commit that takes this one along: none of
+        # them has rested, so no id is kept ready for their entries.
         session.record(("wake", {"cells": list(waking)}), time=quote.time, lazy=True)
     session.dirty = True
 
@@ -87,6 +88,10 @@ def take_quote(session: Session, quote: Quote) -> None:
 def take_fill(session: Session, fill: Fill) -> None:
     """Take one fill, once: its order and its cell move on in one transaction."""
     order = session.desk.filled(fill)
+    if order is None and adopting.is_lost(session, fill.client_order_id):
+        session.lost.add(fill.client_order_id)
+        session.reconcile_within(0.0)
+        return
     if order is None and not _closes_from_outside(session, fill):
         return
     if not session.ledger.take_fill(fill, order):

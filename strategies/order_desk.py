@@ -1,9 +1,9 @@
 """The order desk: sends plans to the exchange and knows what works there.
 
-Rules it keeps: an order is in the database before it leaves (I8); it ends only by the exchange's
-evidence (I7), and not before every fill that the exchange reports for it is in the ledger; a
-request of unknown outcome is looked up by client order id and never sent again blind. Used by the
-engine thread alone.
+Rules it keeps: an order is in the database before it leaves, and its client order id is on the
+disk (I8); it ends only by the exchange's evidence (I7), and not before every fill that the exchange
+reports for it is in the ledger; a request of unknown outcome is looked up by client order id and
+never sent again blind. Used by the engine thread alone.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from core.errors import (
     Retryable,
     Unavailable,
 )
-from core.model import Fill, Order, OrderRequest, OrderStatus, Side, TimeInForce
+from core.model import Fill, Order, OrderStatus, Side, TimeInForce
 from core.orders import apply_fill, apply_report, is_missing_fills
 from core.ports import Clock, ExchangeClient, Store
 from strategies.desired import Resting
 from strategies.grid_state import DesiredOrder
+from strategies.order_forms import pending_order, request_of
 from strategies.order_ids import ClientIds, is_of_before, new_ids
 from strategies.reconcile import Plan, is_initial
+from strategies.standby import Standby
 
 LOOK_UP_S = 1.0
 """Seconds between look-ups of one order whose outcome is unknown."""
@@ -60,6 +62,7 @@ class OrderDesk:
     ids: ClientIds
     log: DeskLog
     alert: Callable[[str], None]
+    standby: Standby | None = None  # None: every order waits for the disk
     working: dict[str, Order] = field(default_factory=dict)
     by_id: dict[str, Order] = field(default_factory=dict)
     cancelling: set[str] = field(default_factory=set)
@@ -83,6 +86,8 @@ class OrderDesk:
         self.cancelling.clear()
         self.look_up_at.clear()
         self.told_filled.clear()
+        if self.standby is not None:
+            self.standby.load()
         for order in self.store.live_orders():
             self._keep(order)
 
@@ -188,42 +193,22 @@ class OrderDesk:
         if not wanted:
             return
         now = self.clock.now()
-        with self.store.transaction():
-            ids = new_ids(self.store, self.ids, len(wanted), now)
+        standby = self.standby
+        kept = None if standby is None else standby.take([want.slot for want in wanted])
+        with self.store.transaction(lazy=kept is not None):
+            names = kept
+            if names is None:
+                is_kept = (lambda _: False) if standby is None else standby.holds
+                names = new_ids(self.store, self.ids, len(wanted), now, is_kept)
             orders = [
-                Order(
-                    client_order_id=client_id,
-                    symbol=self.symbol,
-                    side=want.side,
-                    price=want.price,
-                    quantity=want.quantity,
-                    status=OrderStatus.PENDING,
-                    created_at=now,
-                    updated_at=now,
-                    post_only=want.post_only,
-                    reduce_only=want.reduce_only,
-                    time_in_force=want.time_in_force,
-                    slot=want.slot,
-                )
-                for client_id, want in zip(ids, wanted, strict=True)
+                pending_order(want, name, self.symbol, now)
+                for name, want in zip(names, wanted, strict=True)
             ]
             for order in orders:
                 self.store.save_order(order)
         for order in orders:
             self._keep(order)
-        requests = [
-            OrderRequest(
-                client_order_id=order.client_order_id,
-                symbol=order.symbol,
-                side=order.side,
-                price=order.price,
-                quantity=order.quantity,
-                post_only=order.post_only,
-                reduce_only=order.reduce_only,
-                time_in_force=order.time_in_force,
-            )
-            for order in orders
-        ]
+        requests = [request_of(order) for order in orders]
         try:
             outcomes: Sequence[Order | ExchangeError] = self.client.place_orders(requests)
         except ExchangeError as error:
@@ -234,6 +219,8 @@ class OrderDesk:
                     self.report(outcome)
                 else:
                     self._not_placed(order, outcome)
+        if kept is not None and standby is not None:
+            standby.reserve.sync_soon()  # not before: its thread would get in the request's way
 
     def _not_placed(self, order: Order, error: ExchangeError) -> None:
         """Carry out the rule of each kind of refusal (GRID.md 4)."""
@@ -318,10 +305,17 @@ class OrderDesk:
 
         Nothing is changed here: the caller saves the result with the fill, then calls `settle`.
         """
-        order = self.by_id.get(fill.client_order_id)
-        if order is None:
-            order = self.store.load_order(fill.client_order_id)
+        order = self.knows(fill.client_order_id)
         return None if order is None else apply_fill(order, fill)
+
+    def knows(self, client_order_id: str) -> Order | None:
+        """Give an order of ours as the ledger has it, ended ones too."""
+        return self.by_id.get(client_order_id) or self.store.load_order(client_order_id)
+
+    def adopt(self, order: Order) -> None:
+        """Write down an order that has left already, and count it as under way."""
+        self.store.save_order(order)
+        self._keep(order)
 
     def settle(self, order: Order) -> None:
         """Take over an order changed by a fill, once that is committed."""

@@ -7,6 +7,7 @@ or one that ended `REUSE_AFTER` ago. Engine thread only.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -36,8 +37,17 @@ class ClientIds(Protocol):
     def owns(self, client_order_id: str) -> bool: ...
 
 
-def new_ids(store: Store, ids: ClientIds, count: int, now: datetime) -> list[str]:
-    """Take ids that are free, inside the caller's transaction. Errors: StoreError."""
+def new_ids(
+    store: Store,
+    ids: ClientIds,
+    count: int,
+    now: datetime,
+    is_kept: Callable[[str], bool] = lambda _: False,
+) -> list[str]:
+    """Take ids that are free, inside the caller's transaction. Errors: StoreError.
+
+    `is_kept` tells of an id that waits for its order, and so has no row.
+    """
     found: list[str] = []
     skipped = 0
     while len(found) < count:
@@ -46,7 +56,9 @@ def new_ids(store: Store, ids: ClientIds, count: int, now: datetime) -> list[str
         for number in range(first, first + wanted):
             client_id = ids.make(number)
             is_first = ids.capacity is None or number < ids.capacity
-            if is_first or _is_free(store.load_order(client_id), now):
+            if is_first or (
+                _is_free(store.load_order(client_id), now) and not is_kept(client_id)
+            ):
                 found.append(client_id)
             else:
                 skipped += 1
@@ -56,6 +68,17 @@ def new_ids(store: Store, ids: ClientIds, count: int, now: datetime) -> list[str
                 f"{ids.capacity} within {REUSE_AFTER.days} days; go on with another instance_id"
             )
     return found
+
+
+def first_ids(store: Store, ids: ClientIds, count: int) -> list[str] | None:
+    """Take ids that no order ever had, inside the caller's lazy transaction; None: there are none.
+
+    Errors: StoreError.
+    """
+    first = store.reserve_order_numbers(count, lazy=True)
+    if ids.capacity is not None and first + count > ids.capacity:
+        return None
+    return [ids.make(number) for number in range(first, first + count)]
 
 
 def is_of_before(order: Order, time: datetime) -> bool:

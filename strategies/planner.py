@@ -13,6 +13,7 @@ from strategies.boundary import Zone
 from strategies.desired import turning_prices
 from strategies.reconcile import is_initial
 from strategies.session import Session
+from strategies.standby import answers
 
 MAX_ROUNDS = 12
 """Rounds of plan and send in one step; what is left goes on in the next."""
@@ -39,6 +40,7 @@ def plan_and_send(session: Session) -> None:
         if due.is_empty:
             session.dirty = False
             _find_quiet_range(session)
+            _keep_answers_ready(session)
             break
         session.desk.send(due)
         if session.desk.wants_backfill:
@@ -56,6 +58,13 @@ def _end_initial(session: Session) -> None:
         return
     if session.desk.initial_ended or grid.totals.initial_fills:
         session.record(("initial_end", {}))
+
+
+def _keep_answers_ready(session: Session) -> None:
+    """With nothing left to send, see to the ids of the orders that may be wanted next."""
+    standby = session.desk.standby
+    if standby is not None and session.quote is not None:
+        standby.fill_up(answers(session.desk.working.values(), session.quote.last))
 
 
 def _find_quiet_range(session: Session) -> None:

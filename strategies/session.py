@@ -25,7 +25,7 @@ from core.model import (
     RunState,
     StopBot,
 )
-from core.ports import Clock, ExchangeClient, Feed, Store
+from core.ports import Clock, ExchangeClient, Feed, IdReserve, Store
 from strategies.boundary import Watch
 from strategies.equity_curve import EquityCurve
 from strategies.grid_state import DesiredOrder, pnl
@@ -36,6 +36,7 @@ from strategies.order_desk import DeskLog, OrderDesk
 from strategies.order_ids import ClientIds
 from strategies.position_watch import PositionWatch
 from strategies.settings import EngineSettings
+from strategies.standby import Standby
 
 LEDGER_SNAPSHOT_S = 0.02
 """Seconds to a snapshot after a fill or an order, so that the status and the lists agree."""
@@ -58,6 +59,7 @@ class Session(ABC):
         ids: ClientIds,
         log: DeskLog,
         wait: Callable[[float], object] | None = None,
+        reserve: IdReserve | None = None,
     ) -> None:
         # The parts, and what goes through them.
         self.settings = settings
@@ -78,6 +80,7 @@ class Session(ABC):
             ids=ids,
             log=log,
             alert=self.alert,
+            standby=None if reserve is None else Standby(store, ids, reserve),
         )
         # What the exchange has told.
         self.instrument: Instrument | None = None
@@ -90,6 +93,7 @@ class Session(ABC):
         self.market = MarketReport()
         self.foreign: set[str] = set()  # client ids of others' orders on the symbol
         self.positions = PositionWatch()
+        self.lost: set[str] = set()  # client ids of orders whose row a power cut has taken
         self.stray_looks = 0  # in how many looks there were orders of ours that we do not know
         # Where the run stands.
         self.state = RunState.STARTING

@@ -18,7 +18,7 @@ from core.errors import (
     Retryable,
 )
 from core.model import Order, Side
-from strategies import commands, events, journal, known_instrument
+from strategies import adopting, commands, events, journal, known_instrument
 from strategies.grid_state import TRIM_SLOT, DesiredOrder, Leg
 from strategies.perp_grid import new_grid
 from strategies.risk import trim_quantity
@@ -91,6 +91,7 @@ def reconcile(session: Session) -> None:
     session.dirty |= desk.by_id != before  # what ended unheard is to be laid again
     session.foreign = {client_id for client_id in open_now if not desk.ids.owns(client_id)}
     backfill(session)
+    adopting.adopt_lost(session, open_now, lambda: backfill(session))
     _end_strays(session, [order for order in open_now.values() if _is_stray(session, order)])
     for payment in session.client.fetch_funding(symbol, session.store.last_funding_time()):
         events.take_funding(session, payment)

@@ -27,7 +27,7 @@ from core.model import (
     Side,
     StopBot,
 )
-from core.ports import Store
+from core.ports import IdReserve, Store
 from database.db import Database
 from strategies import ending
 from strategies.engine import Engine
@@ -114,12 +114,14 @@ class World:
         *,
         instrument: Instrument | None = None,
         store: Store | None = None,
+        reserve: Callable[[], IdReserve] | None = None,
         boot: bool = True,
     ) -> None:
         self.settings = settings
         self.clock = FakeClock()
         self.exchange = FakeExchange(instrument or make_instrument(), D(start), self.clock)
         self.store: Store = store or Database(":memory:")
+        self.make_reserve = reserve  # of each engine anew
         self.log: list[tuple[str, dict[str, object]]] = []
         self.after_step: Callable[[], None] | None = None
         self.engine = self._new_engine()
@@ -138,6 +140,7 @@ class World:
             ids=Ids(),
             log=self._log,
             wait=self.clock.advance,
+            reserve=None if self.make_reserve is None else self.make_reserve(),
         )
 
     def _log(self, event: str, **fields: object) -> None:

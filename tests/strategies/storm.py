@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 
 from fakes import CrashError, Fault
 from grid_world import OWN, World, make_instrument, make_settings
@@ -34,6 +35,7 @@ from core.model import (
     Side,
     TimeInForce,
 )
+from core.ports import IdReserve
 from database.db import Database
 from strategies import journal, planning
 from strategies.grid_state import Leg, slot_of
@@ -47,11 +49,11 @@ D = Decimal
 class WatchedStore(Database):
     """The real ledger, which knows the trades it has and can die at any write."""
 
-    def __init__(self) -> None:
+    def __init__(self, db_path: str | Path = ":memory:", *, durable: bool = False) -> None:
         self.seen: set[str] = set()
         self.fuse: int | None = None
         self.writes = 0
-        super().__init__(":memory:")
+        super().__init__(db_path, durable=durable)
 
     def burn(self) -> None:
         """Die here if the fuse is at its end."""
@@ -99,6 +101,8 @@ class Storm:
         max_position: str | None = None,
         open_initial: bool = False,
         boundary: str = "none",
+        store: WatchedStore | None = None,
+        reserve: Callable[[], IdReserve] | None = None,
     ) -> None:
         self.random = random.Random(seed)
         self.kind = kind
@@ -108,7 +112,7 @@ class Storm:
             "0.1",
             min_quantity="0.3" if dusty else "0.1",
         )
-        self.store = WatchedStore()
+        self.store = store or WatchedStore()
         self.events = 0
         self.seen_ops: Counter[str] = Counter()
         self.opens: dict[str, bool] = {}
@@ -129,6 +133,7 @@ class Storm:
             100 + self.random.randrange(0, 14),
             instrument=self.instrument,
             store=self.store,
+            reserve=reserve,
             boot=False,
         )
         self.exchange = self.world.exchange
