@@ -8,8 +8,8 @@ been handed to the socket; what the exchange takes is not in it. The parts, one 
     wake      the engine takes it out
     book      the fill is in the ledger (committed, not yet synced), the state moved on
     plan      what follows from it is decided
-    write     the order is in the database and synced to the disk, with the fill
-    send      the budget is asked, the request signed, built and handed to the socket
+    write     the order is in the database, under an id that is on the disk
+    send      the budget is asked, the request signed, built and handed to the socket, body and all
 
 Run: .venv-test/bin/python benchmarks/live_reaction.py [--fills 200]
 """
@@ -17,7 +17,6 @@ Run: .venv-test/bin/python benchmarks/live_reaction.py [--fills 200]
 from __future__ import annotations
 
 import argparse
-import http.client
 import itertools
 import os
 import statistics
@@ -33,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "exchanges")]
 
+import urllib3.connection  # noqa: E402
 from simulated import Simulator, simulator, wait_until  # noqa: E402
 
 from cli.bot_wiring import Parts, build  # noqa: E402
@@ -109,7 +109,7 @@ def watch_parts(watch: Watch) -> None:
     around(events, "take_fill", lambda *_: watch.end("wake"), lambda: watch.end("book"))
     around(OrderDesk, "place", lambda _, wanted: watch.end("plan") if wanted else None, nothing)
     around(Budget, "take", lambda *_: watch.end("write"), nothing)
-    around(http.client.HTTPConnection, "endheaders", nothing, lambda: watch.end("send"))
+    around(urllib3.connection.HTTPConnection, "request", nothing, lambda: watch.end("send"))
 
 
 def main() -> None:
@@ -155,7 +155,9 @@ def _react(sim: Simulator, root: Path, watch: Watch, fills: int) -> None:
 def _print(name: str, spans: Any) -> None:
     ordered = sorted(spans)
     p99 = ordered[max(0, int(len(ordered) * 0.99) - 1)]
-    print(f"  {name:<10} p50 {statistics.median(ordered) * 1000:6.2f}   p99 {p99 * 1000:6.2f}")
+    figures = (ordered[0], statistics.median(ordered), p99)
+    words = zip(("min", "p50", "p99"), figures, strict=True)
+    print(f"  {name:<10} " + "   ".join(f"{word} {at * 1000:6.2f}" for word, at in words))
 
 
 def _bot(sim: Simulator, root: Path) -> Parts:
