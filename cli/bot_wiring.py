@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from database.reserve import Reserve
     from exchanges.account_lock import AccountLock
     from exchanges.transport import RestSession
-    from strategies.order_ids import ClientIds
     from strategies.engine import Engine
     from strategies.order_desk import DeskLog
+    from strategies.order_ids import ClientIds
 from strategies.order_ids import ClientIds
 
 DEFAULT_LEVERAGE = Decimal(10)

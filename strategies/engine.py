@@ -40,7 +40,6 @@ from core.ports import (
     Store,
 )
 from strategies import commands, ending, events, guards, planner, snapshots, sync
-from strategies.client_ids import ClientIds
 from strategies.countdown import Countdown
 from strategies.inbox import Ticket
 from strategies.market_watch import MarketWatch

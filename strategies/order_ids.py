@@ -56,9 +56,7 @@ def new_ids(
         for number in range(first, first + wanted):
             client_id = ids.make(number)
             is_first = ids.capacity is None or number < ids.capacity
-            if is_first or (
-                _is_free(store.load_order(client_id), now) and not is_kept(client_id)
-            ):
+            if is_first or (_is_free(store.load_order(client_id), now) and not is_kept(client_id)):
                 found.append(client_id)
             else:
                 skipped += 1

@@ -30,6 +30,7 @@ class Standby:
     reserve: IdReserve
     former: dict[str, str] = field(default_factory=dict)
     _ready: dict[str, tuple[str, int]] = field(default_factory=dict)  # slot: id and its mark
+    _is_over: bool = False  # the exchange's ids have begun again
     _outlived: list[str] = field(default_factory=list)  # still kept in the ledger, and for nothing
 
     def load(self) -> None:
@@ -64,12 +65,13 @@ class Standby:
         such an id could be taken for the lost one.
         """
         missing = [slot for slot in slots if slot not in self._ready]
-        if not missing:
+        if not missing or self._is_over:
             return
         gone = [] if len(self._ready) <= 4 * NEAREST else [s for s in self._ready if s not in slots]
         with self.store.transaction(lazy=True):
             names = first_ids(self.store, self.ids, len(missing))
             if names is None:
+                self._is_over = True
                 return
             kept = dict(zip(names, missing, strict=True))
             self.reserve.keep(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,6 +22,7 @@ from database.db import Database
 from exchanges.client_ids import BackpackIds
 from strategies import order_ids
 from strategies.order_ids import REUSE_AFTER, is_of_before, new_ids
+from strategies.standby import Standby
 
 D = Decimal
 
@@ -226,3 +227,62 @@ def test_an_older_order_of_the_id_is_no_answer() -> None:
     assert pending.client_order_id not in world.engine.desk.by_id
     assert world.grid.position == 0
     assert len(world.exchange.open) == 10
+
+
+# Ids that are kept ready ------------------------------------------------------------------------
+
+
+@dataclass
+class KeptIds:
+    """A reserve whose disk is always quick enough."""
+
+    rows: dict[str, str]
+
+    def load(self) -> dict[str, str]:
+        return dict(self.rows)
+
+    def keep(self, slots: Mapping[str, str]) -> None:
+        assert not self.rows.keys() & slots.keys(), "an id kept twice"
+        self.rows |= slots
+
+    def drop(self, ids: Iterable[str]) -> None:
+        for client_id in ids:
+            del self.rows[client_id]
+
+    def sync_soon(self) -> int:
+        return 0
+
+    def is_synced(self, mark: int) -> bool:
+        return mark == 0
+
+    def close(self) -> None:
+        return
+
+
+def test_an_id_that_waits_for_its_order_is_not_free() -> None:
+    """After the wrap it has no row yet, and still it is another order's."""
+    ids = SmallIds()
+    with database() as store:
+        standby = Standby(store, ids, KeptIds({}))
+        standby.fill_up(["1.e0", "1.e1"])
+        waiting = [ids.make(1), ids.make(2)]
+        assert [standby.holds(client_id) for client_id in waiting] == [True, True]
+        store.reserve_order_numbers(14)
+        taken = new_ids(store, ids, 3, EPOCH, standby.holds)
+        assert not set(taken) & set(waiting)
+        assert standby.take(["1.e0", "1.e1"]) == waiting
+        assert standby.holds(waiting[0]), "its order's row may not be on the disk"
+
+
+def test_where_ids_begin_again_none_is_kept_ready() -> None:
+    """An earlier order's row could be taken for the lost one: every order waits for the disk."""
+    ids, reserve = SmallIds(), KeptIds({})
+    with database() as store:
+        standby = Standby(store, ids, reserve)
+        store.reserve_order_numbers(14)
+        standby.fill_up(["1.e0", "1.e1"])
+        assert standby.take(["1.e0"]) is None
+        before = store.reserve_order_numbers(1)
+        standby.fill_up(["1.e0", "1.e1"])
+        assert store.reserve_order_numbers(1) == before + 1, "and it uses up no more numbers"
+        assert reserve.rows == {}
