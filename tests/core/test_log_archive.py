@@ -33,6 +33,7 @@ def names(logs: Path) -> list[str]:
 
 
 def test_days_before_yesterday_are_compressed_and_read_as_before(logs: Path) -> None:
+    """S21: by gzip, a file each; `logs` shows them as if they were plain."""
     before = tail(logs, "bot_stdout.log", 10_000)
     assert has_old_days(logs, TODAY)
     done = compress_old(logs, day=TODAY)

@@ -85,7 +85,7 @@ def test_files_are_private(tmp_path: Path) -> None:
 
 
 def test_midnight_begins_a_new_folder(tmp_path: Path, day: list[date]) -> None:
-    """The first event of a day opens the day's file."""
+    """S21: the first event of a day opens the day's file."""
     log = JsonLineLog(tmp_path)
     log.event("before")
     day[0] = date(2026, 11, 24)
@@ -96,7 +96,7 @@ def test_midnight_begins_a_new_folder(tmp_path: Path, day: list[date]) -> None:
 
 
 def test_rotation_by_size_loses_no_line(tmp_path: Path) -> None:
-    """At the limit the file becomes `.1`; read together they hold every line once, in order."""
+    """S21: at the limit the file becomes `.1`; together they hold every line once, in order."""
     log = JsonLineLog(tmp_path, max_bytes=2000, backups=50)
     for number in range(200):
         log.event("tick", number=number)
@@ -225,7 +225,7 @@ def repointer(tmp_path: Path, output: int, **settings: int) -> OutputRepointer:
 
 
 def test_output_moves_at_midnight(tmp_path: Path, output: int, day: list[date]) -> None:
-    """The same descriptor writes into the new day's file."""
+    """S21: the same descriptor writes into the new day's file."""
     mover = repointer(tmp_path, output)
     os.write(output, b"before\n")
     assert mover.check() is False

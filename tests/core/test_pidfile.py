@@ -72,7 +72,7 @@ def test_a_planted_link_is_refused_and_its_target_stays_whole(
 
 
 def test_alive_is_lock_and_identity_together(tmp_path: Path) -> None:
-    """A PID file alone proves nothing, nor does a held lock with a stale PID in the file."""
+    """FAILURES 16: a PID file alone proves nothing, nor does a held lock with a stale PID."""
     lock, pid_file = tmp_path / ".bot.lock", tmp_path / "bot.pid"
     me = identify(os.getpid())
     assert me is not None
@@ -84,6 +84,8 @@ def test_alive_is_lock_and_identity_together(tmp_path: Path) -> None:
     pidfile.write_pid(pid_file, me.pid, me.start - 1)  # the number was recycled
     assert pidfile.live_holder(lock, pid_file) is None
     os.close(fd)
+    pidfile.write_pid(pid_file, me.pid, me.start)
+    assert pidfile.live_holder(lock, pid_file) is None, "the file is there, and nobody holds it"
 
 
 def test_the_lock_file_names_its_supervisor(tmp_path: Path) -> None:

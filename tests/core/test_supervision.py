@@ -178,7 +178,7 @@ def test_a_bot_that_ended_well_says_why() -> None:
 
 
 def test_the_table_has_every_state_and_every_kind_of_event() -> None:
-    """No pair of state and event is left without a row."""
+    """S29: no pair of state and event is left without a row."""
     assert set(COLUMNS) == set(State)
     kinds = {type(event) for event, _ in TABLE.values()}
     assert kinds == set(Event.__args__)  # type: ignore[attr-defined]
@@ -197,7 +197,7 @@ def test_every_pair_has_the_answer_of_the_design(
 
 @pytest.mark.parametrize("state", [STARTING, RUNNING, UNHEALTHY])
 def test_a_crash_after_a_stop_was_asked_comes_to_rest(state: State) -> None:
-    """Want down in STOPPING: any exit, permanent ones too, ends in STOPPED, finished."""
+    """FAILURES 14: any exit in STOPPING, a permanent one too, ends in STOPPED, finished."""
     stopping, _ = decide(standing(state), Stop(), NOW, POLICY)
     for event in (CRASH, BAD_KEY, Exited(None)):
         after, actions = decide(stopping, event, NOW, POLICY)
@@ -474,7 +474,7 @@ STEPS = st.lists(
 def test_random_lives_never_hold_two_children(
     policy: RestartPolicy, steps: list[tuple[str, Event, Exited, bool]]
 ) -> None:
-    """A child is alive exactly in four states, a finish step exactly in FINISHING, never both."""
+    """S29: alive exactly in four states, a finish step exactly in FINISHING, never both."""
     s, now = SupervisorState(), 0.0
     child = finish = False
     for kind, ask, end, ok in steps:

@@ -276,7 +276,7 @@ def test_funding_has_its_rates(world: World) -> None:
 
 
 def test_hedge_mode_is_refused_unless_it_may_be_changed(world: World) -> None:
-    """It belongs to the whole account: named, and set only with leave; 'already so' is success."""
+    """FAILURES 33: the whole account's: named, set only with leave; 'already so' is success."""
     world.answers["GET", "/fapi/v1/positionSide/dual"] = Answer(text='{"dualSidePosition": true}')
     with pytest.raises(ConfigError, match="hedge mode"):
         world.client().fetch_instrument(SYMBOL)
@@ -297,7 +297,7 @@ def test_hedge_mode_is_refused_unless_it_may_be_changed(world: World) -> None:
 
 
 def test_leverage_and_margin_of_the_symbol_are_set(world: World) -> None:
-    """What concerns our symbol alone is made as the config wants it, and only if it is not."""
+    """FAILURES 33: what is our symbol's alone is made as the config wants it, if it is not."""
     world.answers["GET", "/fapi/v2/positionRisk"] = Answer(
         text=sample("positionRisk_flat", marginType="isolated", leverage="5")
     )

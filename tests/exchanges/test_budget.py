@@ -62,7 +62,7 @@ def test_no_window_holds_more_than_allowed(asked: list[tuple[int, float]]) -> No
 
 
 def test_orders_go_before_polls(tmp_path: Path) -> None:
-    """When polls have used up their part, an order still goes at once."""
+    """FAILURES 26: when polls have used up their part, an order still goes at once."""
     clock = Time()
     budget = make(tmp_path, clock)
     for _ in range(int(burst_of(LIMIT, is_write=False))):
@@ -191,7 +191,7 @@ while time.monotonic() < end:
 
 @pytest.mark.slow
 def test_ten_processes_keep_to_one_budget(tmp_path: Path) -> None:
-    """Ten greedy processes, one of them killed in the middle: no window sees more than allowed."""
+    """FAILURES 26: ten greedy ones, one killed in the middle: no window sees more than allowed."""
     children = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(tmp_path), "4"],

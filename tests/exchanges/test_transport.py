@@ -23,7 +23,7 @@ from core.errors import (
 from core.supervision import PROMISE_MAX_S
 from exchanges import aster_wire, http_line, transport
 from exchanges.aster_wire import LIMITS, HmacKeys
-from exchanges.budget import PATIENCE_S, Budget
+from exchanges.budget import PATIENCE_S, Budget, boot_time
 from exchanges.transport import RestSession, Venue
 from exchanges.wire import Call, Fields, load_json
 
@@ -93,12 +93,15 @@ def failed(world: World, call: Call) -> ExchangeError:
 
 
 def test_every_attempt_is_signed_anew(world: World) -> None:
-    """A read that is tried again carries a new timestamp and signature."""
+    """FAILURES 28: a read that is tried again carries a new timestamp and signature."""
+    clock = world.session.server
+    world.session.sleep = lambda _: clock.set(clock.now_ms() + 5000, boot_time())
     world.answers = [Answer(status=500), Answer(status=502, text="<html>"), Answer(text="[1]")]
     assert world.session.send(READ) == "[1]"
     stamps = [seen.params["timestamp"] for seen in world.calls]
     assert len(stamps) == 3
-    assert all(int(stamp) >= SERVER_MS for stamp in stamps)
+    for number, stamp in enumerate(stamps):
+        assert int(stamp) >= SERVER_MS + 5000 * number, "an old stamp is refused after the pause"
     keys = HmacKeys(KEY, SECRET)
     for seen in world.calls:
         text, signature = seen.query.rsplit("&signature=", 1)
@@ -140,7 +143,7 @@ def test_a_write_that_never_left_is_retryable(world: World, tmp_path: Path) -> N
 
 
 def test_a_refused_timestamp_is_mended_once(world: World) -> None:
-    """The clock is fetched again and the same order sent with a new stamp: it was refused."""
+    """FAILURES 27: it is fetched again, and the same order sent with a new stamp: once."""
     refused = Answer(status=400, text='{"code": -1021, "msg": "outside of the recvWindow"}')
     world.session.now_ms()
     world.time = Answer(text=json.dumps({"serverTime": SERVER_MS + 3_600_000}))
@@ -151,6 +154,17 @@ def test_a_refused_timestamp_is_mended_once(world: World) -> None:
     world.answers = [refused, refused]
     assert isinstance(failed(world, WRITE), Retryable)
     assert len(world.calls) == 4
+
+
+def test_the_exchanges_time_is_asked_for_again_and_again(world: World) -> None:
+    """FAILURES 27: not once at the start; our clock and theirs drift apart in days."""
+    world.session.now_ms()
+    world.session.send(READ)
+    world.time = Answer(text=json.dumps({"serverTime": SERVER_MS + 3_600_000}))
+    world.session.server.set(SERVER_MS, boot_time() - transport.RESYNC_S - 1)
+    world.session.send(READ)
+    first, second = (int(seen.params["timestamp"]) for seen in world.calls)
+    assert first < SERVER_MS + 3_600_000 <= second
 
 
 @pytest.mark.parametrize("answer", [Answer(status=500), Answer(text="soon"), Answer(hang=True)])
@@ -174,7 +188,7 @@ def test_the_clock_is_never_ahead(world: World) -> None:
 def test_429_is_not_pressed_and_holds_for_all(
     world: World, headers: dict[str, str], expected: float
 ) -> None:
-    """One attempt, and afterwards no request of this machine leaves until the time is over."""
+    """FAILURES 26: one attempt; then no request of this machine leaves until the time is over."""
     world.answers = [Answer(status=429, text='{"code": -1003, "msg": "Too many"}', headers=headers)]
     error = failed(world, READ)
     assert isinstance(error, Retryable)

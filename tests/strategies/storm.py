@@ -444,7 +444,7 @@ class Storm:
         assert engine.synced
         assert exchange.position == grid.position, "I1"
         assert world.pnl.total == exchange.equity_change, "I6"
-        assert grid.totals.fees == sum((f.fee for f in exchange.fills), ZERO)
+        assert world.pnl.fees == sum((f.fee for f in exchange.fills), ZERO)
         assert grid.totals.stray_fills == 0
         assert engine.book.pending is None
         plan = planning.plan(engine)

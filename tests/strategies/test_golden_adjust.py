@@ -15,7 +15,7 @@ LONG, NEUTRAL = GridType.LONG, GridType.NEUTRAL
 
 
 def test_v1_a_long_grid_moves_down_and_narrows() -> None:
-    """Orders that survive keep their place, the new ones are placed, lots stay with their cost."""
+    """FAILURES 9: orders that survive keep their place, lots stay with their cost."""
     world = World(make_settings(kind=LONG), 105)
     assert world.orders() == "BUY 100 101 102 103 104"
 
@@ -40,7 +40,7 @@ def test_v1_a_long_grid_moves_down_and_narrows() -> None:
 
 
 def test_v2_a_long_grid_keeps_fewer_levels() -> None:
-    """A lot that shares its new cell's closing price with another is carried beside it."""
+    """FAILURES 9: a lot that shares its new cell's closing price is carried beside it."""
     world = World(make_settings(90, 120, 4, kind=LONG), 119)
     assert world.orders() == "BUY 90 100 110"
 

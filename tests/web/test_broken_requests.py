@@ -87,7 +87,7 @@ BROKEN: list[tuple[str, bytes, int, str]] = [
 def test_a_broken_request_is_refused_in_words_and_changes_nothing(
     shared: Served, path: str, body: bytes, status: int, words: str
 ) -> None:
-    """It has its status, its message, no traceback, and the grid is the one of before."""
+    """FAILURES 35: it has its status, its message, no traceback; the grid is as before."""
     before = shared.bot()
     answer = shared.post(path, body)
     assert answer.status == status, answer.body
