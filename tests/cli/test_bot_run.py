@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CONFIG: dict[str, Any] = {
@@ -103,7 +104,7 @@ class Runs:
     def get(self, path: str) -> Any:
         url = f"http://127.0.0.1:{self.port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=10) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             return json.loads(error.read())
@@ -125,12 +126,9 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Iterator[Runs]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
     for folder in ("config", "logs", "database"):
         (tmp_path / folder).mkdir()
-    made = Runs(tmp_path, port)
+    made = Runs(tmp_path, free_port())
     yield made
     for process in made.processes:
         if process.poll() is None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 
 from core.health import read_beat
 from core.instance_manager import InstanceRegistry
@@ -54,9 +55,7 @@ class Desk:
     def config(self, instance_id: str = "live_01", **changes: Any) -> Path:
         document = self.sim.document(instance_id, {"interval": 2, **changes})
         document["exchange_config"] |= {"api_key": "${LIVE_KEY}", "secret_key": "${LIVE_SECRET}"}
-        with socket.socket() as free:  # of its own: other tests' roots choose from 5001 on as well
-            free.bind(("127.0.0.1", 0))
-            document["daemon_config"] = {"web_port": free.getsockname()[1]}
+        document["daemon_config"] = {"web_port": free_port()}
         path = self.root / "config" / "active" / f"{instance_id}.json"
         path.write_text(json.dumps(document))
         return path
@@ -268,7 +267,7 @@ def test_under_its_supervisor(desk: Desk) -> None:
 
 
 def test_a_second_bot_on_the_account_and_symbol_is_refused(desk: Desk, tmp_path: Path) -> None:
-    """Whatever its root: exit 2, the holder named, and the first one's orders untouched."""
+    """FAILURES 36, S32: whatever its root: exit 2, the holder named, the first one untouched."""
     with desk.bot(desk.config()):
         wait_until(lambda: len(desk.resting()) == 20, "the grid rests")
         other = Desk(desk.sim, tmp_path / "other")
@@ -364,9 +363,7 @@ def supervised(desk: Desk, **daemon: object) -> Iterator[None]:
     """Have the daemon run a live bot with its grid resting; nothing of it outlives the block."""
     path = desk.config()
     document = json.loads(path.read_text())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        daemon["web_port"] = free.getsockname()[1]
+    daemon["web_port"] = free_port()
     document["daemon_config"] = {**document.get("daemon_config", {}), **daemon}
     path.write_text(json.dumps(document))
     try:

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from free_ports import own_block
 from registry_world import (
     Holder,
     bot_of,
@@ -432,6 +433,13 @@ def test_a_claim_registers_everything_a_reader_needs(
     assert port >= 5001
 
 
+@pytest.fixture
+def own_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the search begin where no test beside this one listens: what was free stays free."""
+    monkeypatch.setattr("core.claims.FIRST_PORT", own_block().start)
+
+
+@pytest.mark.usefixtures("own_ports")
 def test_ports_are_chosen_apart_and_kept(registry: InstanceRegistry, tmp_path: Path) -> None:
     """Each instance gets its own port, also beside stopped ones, and has it again after a stop."""
     with start_claimed(tmp_path, "a"), start_claimed(tmp_path, "b"):
@@ -445,6 +453,7 @@ def test_ports_are_chosen_apart_and_kept(registry: InstanceRegistry, tmp_path: P
     assert records["b"]["web_port"] == second
 
 
+@pytest.mark.usefixtures("own_ports")
 def test_a_port_in_use_by_a_stranger_is_passed_over(
     registry: InstanceRegistry, tmp_path: Path
 ) -> None:
@@ -470,6 +479,7 @@ def test_a_port_that_browsers_refuse_is_never_chosen(
         assert registry.claim(make_spec(tmp_path, "a"), pid=supervisor.pid) >= 5062
 
 
+@pytest.mark.usefixtures("own_ports")
 def test_an_adopted_bot_keeps_its_port(registry: InstanceRegistry, tmp_path: Path) -> None:
     """The port that the orphaned bot itself listens on is no reason to move."""
     start_claimed(tmp_path, "a").end()
@@ -506,7 +516,7 @@ def test_what_a_live_instance_holds_is_refused(
     second: dict[str, object],
     words: str,
 ) -> None:
-    """The error names key, value and holder, and nothing is registered; the dead hold nothing."""
+    """S32: the error names key, value and holder; nothing is registered; the dead hold nothing."""
     (tmp_path / "database").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "database")
     if "db_path" in second:

@@ -99,15 +99,15 @@ def test_a_remembered_secret_is_masked_by_value(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_masking_hostile_text_takes_no_time() -> None:
-    """Long words, quotes and half-matches stay linear: a second would stall a trading loop."""
+    """Long words, quotes and half-matches stay linear: 1 MB in seconds of work, not in minutes."""
     import time
 
     hostile = ["a" * 16_000, "=secret" * 3000, "x-" * 8000 + "=", "'" * 16_000 + ":"]
     hostile += ["api_key" * 2000 + "=", "basic " * 3000, "://" * 5000, "token:" * 3000]
     began = time.process_time()
     for text in hostile:
-        mask_text(text)
-    assert time.process_time() - began < 1.0
+        mask_text(text * 8)
+    assert time.process_time() - began < 10
 
 
 CONTROLS = [

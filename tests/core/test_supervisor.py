@@ -250,7 +250,7 @@ def test_exit_zero_is_exited_and_no_longer_wanted(fleet: ToyFleet) -> None:
 
 
 def test_a_taken_port_is_retried(fleet: ToyFleet) -> None:
-    """Exit 6 goes through the backoff and succeeds once the port is free; no finish step."""
+    """S4, S7: exit 6 goes through the backoff until the port is free; no finish step."""
     spec = fleet.spec(restart={"restart_delay": 0.2, "max_restart_attempts": 50})
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -444,7 +444,7 @@ def test_a_bot_that_ignores_term_is_killed_and_finished(fleet: ToyFleet) -> None
 
 
 def test_no_grandchild_survives_a_stop(fleet: ToyFleet) -> None:
-    """S6: one that ignores TERM, in the group or in a session of its own, is gone afterwards."""
+    """S6, none left: one that ignores TERM, in the group or in its own session, is gone."""
     for name, options in (("in", ()), ("out", ("--own-session",))):
         fleet.start(fleet.spec(name, "--grandchild", *options))
         grandchild = int((fleet.folder(name) / "grandchild").read_text())
@@ -543,7 +543,7 @@ def test_a_deleted_pid_file_does_not_cost_the_bot(fleet: ToyFleet) -> None:
 
 
 def test_a_recycled_pid_in_the_files_is_never_touched(fleet: ToyFleet) -> None:
-    """S2: files that name a stranger's PID neither adopt nor end it."""
+    """S2, no stranger touched: files that name one's PID neither adopt nor end it."""
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         found = read_stat(stranger.pid)
         assert found is not None
@@ -579,7 +579,7 @@ def test_a_stranger_that_a_file_names_in_full_is_never_touched(fleet: ToyFleet) 
 
 
 def test_no_grandchild_of_an_adopted_bot_survives_a_stop(fleet: ToyFleet) -> None:
-    """S6 after S1: it made a session of its own and is no descendant of the new supervisor."""
+    """S6 after S1, none left: in a session of its own, no descendant of the new supervisor."""
     spec = fleet.spec("toy", "--grandchild", "--own-session")
     one = fleet.start(spec)
     grandchild = int((fleet.folder() / "grandchild").read_text())

@@ -10,13 +10,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from free_ports import free_port
 
 from core import pidfile, process
 from core.control import ControlClient
@@ -46,13 +47,6 @@ def wait_for(condition: Callable[[], Any], what: str = "", timeout_s: float = DE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s:g} s: {what or condition}")
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    """Ask the kernel for a port that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def is_alive(pid: int) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from free_ports import free_port
 
 BIN = Path(sys.executable).parent
 DEADLINE_S = 60.0
@@ -34,12 +35,6 @@ def wait_for(what: str, condition: Callable[[], Any], deadline_s: float = DEADLI
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(pause)
         pause = min(0.2, pause * 1.3)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 `FakeBot` is View and Commands in one: a grid that really moves when it is adjusted, so that a test
 can ask whether a refused request left everything as it was. `FakeHistory` pages as the port says.
-`Served` runs the real server on a port that the kernel chooses.
+`Served` runs the real server on a port of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.client import HTTPConnection
 from typing import Any
+
+from free_ports import free_port
 
 from core.model import (
     AdjustGrid,
@@ -339,7 +341,7 @@ class Served:
         self.bot = bot or FakeBot()
         self.history = history or FakeHistory()
         self.log = ListLog()
-        self.server = WebServer("127.0.0.1", 0, self.log)
+        self.server = WebServer("127.0.0.1", free_port(), self.log)
         port = self.server.bind()
         values: dict[str, Any] = {
             "instance_id": "bp_sol_01",

@@ -161,10 +161,9 @@ def test_a_slow_page_never_blocks_the_engine() -> None:
     publisher.add("page")
     ears.gate.clear()
     bot.publish(closed_cells=97)
-    began = time.monotonic()
     for _ in range(1000):
         bot.publish()
-    assert time.monotonic() - began < 1
+    assert "stats_update" not in ears.names(), "it stands still until now"
     ears.gate.set()
     wait_until(lambda: "stats_update" in ears.names(), "it goes on")
     publisher.stop()
