@@ -9,6 +9,9 @@ BIN := $(VENV)/bin
 TBIN := $(TEST_VENV)/bin
 PIP_FLAGS := --disable-pip-version-check --quiet
 
+# What is compiled stays compiled: the tests start hundreds of programs, and pytest rewrites itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo stop check test clean venv venv-test venv-clients
 
 venv: $(VENV)/.installed
@@ -60,7 +63,7 @@ test: venv-test venv-clients
 	@$(TBIN)/ruff check --quiet .
 	@$(TBIN)/mypy
 	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
-	@$(TBIN)/python -m pytest -m 'not long'
+	@$(TBIN)/python -m pytest -n 2 --dist worksteal -m 'not long'
 
 clean: stop
 	@rm -rf $(VENV) $(TEST_VENV) $(CLIENTS_VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist .lint-imports.log

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from sim_world import SOLUSDT, running
 
+from exchanges.wallet_library import load_account
+
 ROOT = Path(__file__).parents[3]
 CLIENTS = Path(os.environ.get("GRID_CLIENTS", ROOT / ".venv-clients"))
 PROGRAMS = Path(__file__).parent / "clients"
@@ -80,7 +82,7 @@ def test_the_connector_trades_on_aster() -> None:
 
 def test_an_agent_signs_for_a_user(tmp_path: Path) -> None:
     """Keys as users of V3 have them: the account's address and the private key of its agent."""
-    account = pytest.importorskip("eth_account", reason="needs eth-account").Account
+    account = load_account()
     agent, user = account.create(), account.create()
     path = tmp_path / "keys.json"
     path.write_text(json.dumps({"api_key": user.address, "secret_key": "0x" + agent.key.hex()}))

@@ -87,7 +87,6 @@ def test_aster_accepts_every_hmac_vector(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", WALLET, ids=lambda v: v["id"])
 def test_aster_accepts_every_wallet_vector_once(vector: dict[str, Any]) -> None:
     """A nonce serves once, a changed text or another wallet never."""
-    pytest.importorskip("eth_account", reason="V3 signatures need the extra aster-v3")
     keys = Credentials(
         api_key="k",
         secret_key="s",
