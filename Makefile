@@ -58,7 +58,8 @@ check: venv-test
 	@$(TBIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
 	@$(TBIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow and not browser and not long'
 
-test: venv-test venv-clients
+test:
+	@$(MAKE) --no-print-directory --jobs=2 venv-test venv-clients
 	@$(TBIN)/ruff format --check --quiet .
 	@$(TBIN)/ruff check --quiet .
 	@$(TBIN)/mypy
