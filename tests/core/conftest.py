@@ -1,0 +1,28 @@
+"""The fixtures of commands: an empty root with a toy in it, and a shell over it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_shell import Shell
+from toy_fleet import TOY, ToyFleet
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[ToyFleet]:
+    root = tmp_path / "root"
+    (root / "config" / "active").mkdir(parents=True)
+    shutil.copy(TOY, root / "toy.py")
+    fleet = ToyFleet(root)
+    yield fleet
+    fleet.clean_up()
+
+
+@pytest.fixture
+def run(fleet: ToyFleet, tmp_path: Path) -> Shell:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    return Shell(fleet.root, elsewhere)
