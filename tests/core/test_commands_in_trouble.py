@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from command_shell import SCRIPT, Shell, write_config
@@ -84,12 +85,17 @@ def test_a_supervisor_that_never_answers_is_killed_and_its_bot_stopped(
 
 def test_a_start_on_the_way_down_is_not_dropped(run: Shell, fleet: ToyFleet) -> None:
     """S30, DESIGN: start in STOPPING means want up; the successor follows at once."""
-    write_config(fleet, "toy", "--ignore-term", stop_timeout=2)
+    write_config(fleet, "toy", "--ignore-term", stop_timeout=60)
     run("start", "--config", "toy")
     supervisor, bot = fleet.supervisor_pid(), fleet.bot_pid()
     os.kill(supervisor, signal.SIGTERM)
     fleet.wait_status("STOPPING")
-    answer = run("start", "--config", "toy")
+    assert not fleet.ask("status")["want_up"]
+    with ThreadPoolExecutor() as beside:
+        started = beside.submit(run, "start", "--config", "toy")
+        wait_for(lambda: fleet.ask("status")["want_up"], "the start is heard")
+        os.kill(bot, signal.SIGKILL)  # only now, however slow the command was
+        answer = started.result()
     assert answer.code == 0, answer.err
     assert fleet.status() == "RUNNING"
     assert fleet.supervisor_pid() == supervisor

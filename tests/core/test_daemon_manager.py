@@ -195,18 +195,22 @@ def test_reload_applies_only_what_changed(run: Shell, fleet: ToyFleet) -> None:
     assert run("reload", "toy").code == 2
     os.kill(fleet.supervisor_pid(), signal.SIGHUP)
     wait_for(lambda: "reload_refused" in fleet.event_names())
+    os.kill(fleet.supervisor_pid(), signal.SIGSTOP)  # it would see the file, and apply it, itself
     config.write_text(text.replace('"stop_timeout": 5', '"stop_timeout": 6'))
     preview = run("reload", "toy", "--dry-run", "--json").json()
+    os.kill(fleet.supervisor_pid(), signal.SIGCONT)
     assert (preview["changed"], preview["action"]) == (["daemon_config.stop_timeout"], "live")
     assert run("reload", "toy").code == 0
     accepted = fleet.folder() / "spec.json"
     assert json.loads(accepted.read_text())["health"]["stop_timeout"] == 6
     assert fleet.bot_pid() == bot
+    os.kill(fleet.supervisor_pid(), signal.SIGSTOP)
     config.write_text(text.replace('"--bot"', '"--bot", "--finish-code", "0"'))
     preview = run("reload", "toy", "--dry-run", "--json").json()
     assert preview["action"] == "restart"
     assert preview["changed"] == ["daemon_config.bot_args", "daemon_config.stop_timeout"]
     assert fleet.bot_pid() == bot
+    os.kill(fleet.supervisor_pid(), signal.SIGCONT)
     assert run("reload", "toy").code == 0
     assert fleet.bot_pid() != bot
     assert len(fleet.lines("starts")) == 2
