@@ -14,13 +14,19 @@ PLAIN = {"logs": "its lines are the log's own, whose daemon.log is JSON already"
 
 
 def verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (found,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(found.choices)
+    """Each verb, and in place of one that has verbs of its own those: `alerts list`."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, verb in action.choices.items():
+                under = verbs(verb)
+                found |= {f"{name} {n}": v for n, v in under.items()} if under else {name: verb}
+    return found
 
 
 @pytest.mark.parametrize(
     ("command", "count"),
-    [(build_parser(), 13), (_parser(["backtest", "candles"]), 8)],
+    [(build_parser(), 13), (_parser(["backtest", "candles", "alerts"]), 11)],
     ids=["daemon_manager", "instance_cli"],
 )
 def test_every_verb_tells_json(command: argparse.ArgumentParser, count: int) -> None:
