@@ -127,6 +127,7 @@ _steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(steps=_steps)
 def test_posted_or_written_the_end_is_the_same(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str, str, int]]

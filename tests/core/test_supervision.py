@@ -470,7 +470,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(policy=POLICIES, steps=STEPS)
 def test_random_lives_never_hold_two_children(
     policy: RestartPolicy, steps: list[tuple[str, Event, Exited, bool]]

@@ -91,6 +91,7 @@ def tls_server(folder: Path) -> Iterator[tuple[int, list[int]]]:
         thread.join(10)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_only_a_trusted_certificate_hears_a_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
