@@ -146,6 +146,8 @@ ONE_FAULT: list[tuple[list[tuple[str, Any]], str, str]] = [
     ([d("fatal_retry_interval", 0)], "daemon_config.fatal_retry_interval", "seconds above 0"),
     ([d("health_check_interval", "0")], "daemon_config.health_check_interval", '"0", expected'),
     ([d("health_check_timeout", -1)], "daemon_config.health_check_timeout", "seconds above 0"),
+    ([d("start_after", "first")], "daemon_config.start_after", "expected a list of instance ids"),
+    ([d("start_after", ["../x"])], "daemon_config.start_after", "[0] is '../x'"),
     ([d("startup_timeout", "1e10")], "daemon_config.startup_timeout", "at most 1e9"),
     ([d("finish_after", -0.5)], "daemon_config.finish_after", "seconds from 0"),
     ([d("cpu_limit_percent", 0)], "daemon_config.cpu_limit_percent", "a whole number from 1"),
