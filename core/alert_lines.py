@@ -18,8 +18,8 @@ _TEXTS = ("id", "time", "instance_id", "source", "level", "kind", "message")
 class Alert:
     """One alert. `time` is ISO 8601 with zone; `id` is unique in the fleet.
 
-    `source` is supervisor or bot, `level` one of LEVELS. `repeats`: how often it came unwritten
-    before this line.
+    `source` is supervisor, bot or alerter, `level` one of LEVELS. `repeats`: how often it came
+    unwritten before this line.
     """
 
     id: str

@@ -1,8 +1,9 @@
 """An instance's alerts on their way to disk: the side of those who raise them.
 
-A supervisor and its bot append to one file, each alert as one line by one O_APPEND write, and hold
-neither a lock nor a descriptor between two alerts. Nothing here raises and nothing waits: what
-can't be written is counted, told to `on_drop` and, when there is room again, in the spool itself.
+A supervisor, its bot and the alerter append to one file, each alert as one line by one O_APPEND
+write, and hold neither a lock nor a descriptor between two alerts. Nothing here raises and nothing
+waits: what can't be written is counted, told to `on_drop` and, when there is room again, in the
+spool itself.
 
 How the file stays bounded, without losing what nobody has delivered:
 - above `ROTATE_BYTES` the file is renamed over the one before it: one atomic step, in which that
@@ -65,7 +66,10 @@ class AlertSpool:
         rotate_bytes: int = ROTATE_BYTES,
         cap_bytes: int = CAP_BYTES,
     ) -> None:
-        """`source` is "supervisor" or "bot"; `on_drop(why, how many so far)` hears of each loss."""
+        """`source` is "supervisor", "bot" or "alerter".
+
+        `on_drop(why, how many so far)` hears of each loss.
+        """
         self._run_dir = run_dir
         self._instance_id = instance_id
         self._source = source

@@ -30,5 +30,7 @@ ALERTS = {
     "{name}: not delivered ({error}); again in {seconds:.0f} s": (
         "{name}：未送達（{error}）；{seconds:.0f} 秒後重試"
     ),
+    "the fleet could not be looked at: {error}": "無法查看所有實例：{error}",
+    "an alert could not be written: {error}; again soon": "警報未能寫入：{error}；稍後重試",
     "logs/alerter.json was not written: {error}": "logs/alerter.json 未能寫入：{error}",
 }

@@ -1,5 +1,8 @@
 """The alerter's loop: look at the spools, send what waits, remember what was delivered.
 
+Every few seconds it looks at the fleet as well, which adds to the spools
+(`cli.alerting.fleet_watch`).
+
 One process for the whole fleet, one thread. It looks at the spools' sizes once a second (a stat
 for each file); each channel has a place of its own, a message under way at most, and its own time
 of the next try, so one that fails or hangs holds up no other. Sends are forks (`core.chores`).
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.alerting.channels import SEND_S, Channel
+from cli.alerting.fleet_watch import FleetWatch
 from cli.alerting.plan import Outgoing, advanced, in_order, next_message, pruned, retry_s
 from cli.alerting.state import AlerterState
 from core.alert_lines import Entry
@@ -62,6 +66,8 @@ class Alerter:
         self._host = socket.gethostname()
         self._state = AlerterState(root, [(c.id, c.name) for c in channels], level)
         self._lines = [_Line(channel, self._state.place(channel.id)) for channel in channels]
+        # One look tells nothing: what it finds may be a restart under way.
+        self._watch = None if once else FleetWatch(root, self._state.told, tell=tell)
         self._is_dirty = True
         self._is_ending = False
         self._loop = Loop()
@@ -80,6 +86,7 @@ class Alerter:
                     if now >= end_at or not any(line.is_busy for line in self._lines):
                         break
                 else:
+                    self._watch_fleet(now)
                     self._look(now)
                     if self._once and self._is_through():
                         break
@@ -106,6 +113,12 @@ class Alerter:
         dues = [line.next_at for line in self._lines if not line.is_busy and line.next_at > now]
         due = min([now + LOOK_S, *dues, *filter(None, [self._chores.next_due()])])
         return max(0.0, due - now)
+
+    def _watch_fleet(self, now: float) -> None:
+        """Look at the fleet when it is time; what was told is kept before anything is sent."""
+        if self._watch is not None and now >= self._watch.next_at and self._watch.look(now):
+            self._state.told = self._watch.told
+            self._save()
 
     # Sending --------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """How far each channel has come, kept in `logs/alerter.json` over every death of the alerter.
 
+It also keeps which alarms about the fleet stand (`cli.alerting.fleet_watch`).
+
 Written after a delivery, synced to the disk and renamed into place: a kill between the two makes
 the delivery happen again, never not at all. It holds places and what `instance_cli alerts list`
 shows of a channel; an address is in it as a digest only. One process writes it, the one that holds
@@ -25,10 +27,15 @@ class AlerterState:
     def __init__(self, root: Path, channels: list[tuple[str, str]], level: str) -> None:
         """Take what the last alerter left; `channels` are (id, name)."""
         self._root = root
-        found = load_state(root).get("channels")
+        state = load_state(root)
+        found = state.get("channels")
         self._channels: dict[str, dict[str, Any]] = {}
         if isinstance(found, dict):
             self._channels = {k: v for k, v in found.items() if isinstance(v, dict)}
+        told = state.get("told")
+        self.told: dict[str, str] = {}
+        if isinstance(told, dict):
+            self.told = {str(name): str(kind) for name, kind in told.items()}
         self._active = [channel_id for channel_id, _ in channels]
         self._level = level
         for channel_id, name in channels:
@@ -52,6 +59,7 @@ class AlerterState:
             "v": VERSION,
             "active": self._active,
             "level": self._level,
+            "told": self.told,
             "channels": self._channels,
         }
         publish(state_path(self._root), json.dumps(document) + "\n")

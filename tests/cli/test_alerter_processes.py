@@ -1,4 +1,4 @@
-"""S23 with real processes: a crashing toy, its supervisor, the alerter, and a receiver on loopback.
+"""S1, S23 with real processes: a crashing toy, its supervisor, the alerter, a loopback receiver.
 
 Alerters are killed with SIGKILL, receivers are away, refuse or hang; supervision goes on.
 """
@@ -285,3 +285,40 @@ def test_a_supervisor_tells_a_kill_and_an_adoption(tmp_path: Path) -> None:
         assert kinds() == ["signal", "adopted"]  # a stop that was asked for is no alert
     finally:
         fleet.clean_up()
+
+
+def test_a_killed_supervisor_is_told_and_that_it_lives_again(tmp_path: Path) -> None:
+    """S1, S23: SIGKILL of the supervisor alone; over a restart of the alerter; healed by a start.
+
+    Then both die at once, as an OOM killer does it.
+    """
+    receiver, fleet = Receiver(), ToyFleet(tmp_path)
+    alerters = Alerters(tmp_path, receiver)
+    alerters.env["ALERT_LEVEL"] = "info"
+    try:
+        spec = fleet.spec("toy")
+        fleet.start(spec)
+        bot = fleet.bot_pid()
+        first = alerters.start()
+        os.kill(fleet.supervisor_pid(), signal.SIGKILL)
+        wait_for(lambda: "critical: toy orphaned" in receiver.bodies, "the alarm", 120)
+        assert f"heal it with: daemon_manager start --config {spec.config_path}" in receiver.bodies
+        wait_for(lambda: "last_sent" in str(load_state(tmp_path)), "the note of it", 60)
+        first.kill()
+        first.wait()
+        alerters.start()
+        assert fleet.start(spec).outcome == "ready"
+        assert fleet.bot_pid() == bot  # adopted
+        wait_for(lambda: "info: toy lives_again" in receiver.bodies, "the end of it", 120)
+        os.kill(fleet.supervisor_pid(), signal.SIGKILL)
+        fleet.kill_bot()
+        wait_for(lambda: "critical: toy down" in receiver.bodies, "the alarm", 120)
+        assert "bring it back with: daemon_manager resurrect" in receiver.bodies
+        titles = [message["title"] for message in receiver.got]
+        assert titles.count("gridfleet critical: toy orphaned") == 1
+        kinds = [json.loads(line)["kind"] for line in fleet.lines(SPOOL_NAME)]
+        assert kinds == ["orphaned", "adopted", "lives_again", "down"]
+    finally:
+        alerters.clean_up()
+        fleet.clean_up()
+        receiver.close()
