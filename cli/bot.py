@@ -358,7 +358,8 @@ class Bot:
         with contextlib.suppress(Exception):
             getattr(self.log, level)(event, **fields)
         if event == "alert":
-            self.alerts.add("warning", "bot", str(fields.get("message", "")))
+            severity = str(fields.get("severity", "warning"))
+            self.alerts.add(severity, "bot", str(fields.get("message", "")))
 
     def _tell_drop(self, why: str, count: int) -> None:
         self._log_event("alert_dropped", error=why, dropped=count)

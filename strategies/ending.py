@@ -85,7 +85,7 @@ def _cancel_all(session: Session) -> int:
         session.alert(f"the ledger could not be brought up to date at the end: {error}")
     if proved:
         return 0
-    session.alert(f"{len(mine)} orders of ours could not be proved cancelled")
+    session.alert(f"{len(mine)} orders of ours could not be proved cancelled", "critical")
     return max(1, len(mine))
 
 
@@ -115,7 +115,7 @@ def _close_position(session: Session) -> None:
         except (ExchangeError, StoreError) as error:
             fault = str(error)
             session.log("close_failed", error=fault)
-    session.alert(f"the position could not be closed: {fault}")
+    session.alert(f"the position could not be closed: {fault}", "critical")
 
 
 def _is_closed(session: Session, *, is_last: bool) -> bool:

@@ -104,7 +104,8 @@ def take_fill(session: Session, fill: Fill) -> None:
         _take_price_of(session, fill)
         session.balance_is_old = True
     else:
-        session.alert(f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}")
+        words = f"closed from outside: {fill.side.value} {fill.quantity} at {fill.price}"
+        session.alert(words, "critical")
     session.book_changed()
 
 

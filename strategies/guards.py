@@ -36,7 +36,7 @@ def judge_boundary(session: Session, quote: Quote) -> None:
     elif session.settings.moves_at_boundary:
         session.log("range_left" if zone is not Zone.INSIDE else "range_entered", zone=zone.value)
     elif zone is Zone.INSIDE:
-        session.alert("the price is back inside the range: entries resume")
+        session.alert("the price is back inside the range: entries resume", "info")
     else:
         session.alert(f"the price is {zone.value} the range: entries stop, exits stay")
 
@@ -65,5 +65,5 @@ def resume(session: Session) -> None:
 
 def end_and_close(session: Session, reason: str) -> None:
     """End for good: every order cancelled, the position closed and proved gone."""
-    session.alert(f"closing everything: {reason}")
+    session.alert(f"closing everything: {reason}", "critical")
     session.stop_request = session.stop_request or StopBot(close_positions=True, reason=reason)

@@ -78,7 +78,7 @@ class MarketWatch:
             self._due = now + TROUBLED_S
             return
         if REASON in session.frozen:
-            session.alert("the market trades again: entries resume")
+            session.alert("the market trades again: entries resume", "info")
             session.thaw(REASON)
             self._due = now + QUIET_S if self._source is not None else float("inf")
             return

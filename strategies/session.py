@@ -179,11 +179,14 @@ class Session(ABC):
 
     # Trouble ------------------------------------------------------------------------------------
 
-    def alert(self, message: str) -> None:
-        """Tell the operator: in the log, on the page, in the status."""
+    def alert(self, message: str, severity: str = "warning") -> None:
+        """Tell the operator: in the log, on the page, in the status, by what alerts go out.
+
+        `severity` is "info" (it is well again), "warning" or "critical" (money is at stake now).
+        """
         self.alerts.append(f"{self.clock.now().astimezone(UTC):%Y-%m-%d %H:%M:%SZ} {message}")
         self.wants_snapshot = True
-        self.log("alert", message=message)
+        self.log("alert", message=message, severity=severity)
 
     def freeze(self, reason: str, message: str, detail: str) -> None:
         """Place no entries until `thaw`; the alert is given once."""

@@ -363,5 +363,9 @@ def test_a_bot_spools_what_its_engine_raises(tmp_path: Path) -> None:
     bot.alerts = AlertSpool(tmp_path, "bp", "bot")
     bot._log_event("alert", message="the price is above the range")
     bot._log_event("order_failed", error="x")
-    (line,) = (tmp_path / "alerts.jsonl").read_text().splitlines()
-    assert json.loads(line)["message"] == "the price is above the range"
+    bot._log_event("alert", message="closing everything: stop_loss", severity="critical")
+    lines = [json.loads(one) for one in (tmp_path / "alerts.jsonl").read_text().splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("warning", "the price is above the range"),
+        ("critical", "closing everything: stop_loss"),
+    ]

@@ -291,3 +291,8 @@ class World:
 
     def alerts(self) -> str:
         return "\n".join(self.engine.alerts)
+
+    def severity_of(self, words: str) -> str:
+        """The severity of the last alert that says this; it must have come."""
+        told = [fields for event, fields in self.log if event == "alert"]
+        return str([one["severity"] for one in told if words in str(one["message"])][-1])

@@ -76,7 +76,7 @@ def test_stop_only_cancels_entries_and_keeps_exits() -> None:
     world = breached()
     assert world.book.zone is ABOVE
     assert world.orders() == "BUY 105[c] 106[c] 107[c] 108[c] 109[c]"
-    assert "entries stop" in world.alerts()
+    assert world.severity_of("entries stop") == "warning"
 
 
 def test_stop_only_resumes_when_the_price_is_back() -> None:
@@ -87,6 +87,7 @@ def test_stop_only_resumes_when_the_price_is_back() -> None:
     world.clock.advance(CONFIRM_S)
     world.go("108.5")
     assert world.book.zone is INSIDE
+    assert world.severity_of("entries resume") == "info"
     assert world.orders() == ("BUY 100 101 102 103 104 105[c] 106[c] 107[c] 108[c]; SELL 110")
 
 

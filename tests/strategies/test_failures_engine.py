@@ -248,7 +248,7 @@ def test_failure_13_orders_that_cannot_be_proved_cancelled_are_told() -> None:
     world.exchange.fetch_faults.extend([Retryable("down")] * 50)
     assert world.stop() > 0
     assert world.engine.orders_left > 0
-    assert "could not be proved cancelled" in world.alerts()
+    assert world.severity_of("could not be proved cancelled") == "critical"
 
 
 def test_failure_13_a_stop_before_the_first_contact_still_cancels() -> None:

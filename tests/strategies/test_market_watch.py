@@ -74,6 +74,7 @@ def test_at_a_start_nothing_enters_a_book_that_is_not_open(
     assert len(world.own()) == 10
     assert not world.engine.frozen
     assert "trades again" in world.engine.alerts[-1]
+    assert world.severity_of("trades again") == "info"
 
 
 @pytest.mark.parametrize(
@@ -153,5 +154,5 @@ def test_a_liquidation_that_is_told_without_a_trade_is_looked_for(world: World) 
     world.exchange.tell(replace(order, status=OrderStatus.FILLED, filled_qty=held))
     world.settle()
     assert world.grid.position == world.exchange.position
-    assert any("closed from outside" in alert for alert in world.engine.alerts)
+    assert world.severity_of("closed from outside") == "critical"
     assert "position" not in world.engine.frozen

@@ -47,7 +47,7 @@ def test_a_stop_loss_closes_everything() -> None:
     assert world.pnl.unrealized == 0
     assert not world.engine.position_left
     assert world.is_in(RunState.STOPPED)
-    assert any("stop_loss" in alert for alert in world.engine.alerts)
+    assert world.severity_of("closing everything: stop_loss") == "critical"
 
 
 def test_a_take_profit_closes_everything() -> None:
