@@ -37,15 +37,17 @@ ORPHANED_LOOKS = 3
 """10 to 15 s: `restart --supervisor-only` takes one or two, systemd's RestartSec 5 and a start."""
 
 DOWN_LOOKS = 7
-"""30 to 35 s: the alerter may be up before `resurrect` has read the configs after a boot."""
+"""30 to 35 s in which no other starts or stops, as in a restart of all; after a boot the alerter
+may be up before `resurrect` has read the configs."""
 
 LIVES_LOOKS = 2
 """A supervisor that dies at once has mended nothing."""
 
 DOWN_LOOKS_MAX = 61
-"""Five minutes, while another instance is starting: `start_after` lets some wait for others."""
+"""Five minutes, however many others start or stop: `start_after` lets some wait for others."""
 
 _LEAVING = frozenset({"STOPPING", "STOPPED", "FINISHING"})
+_MOVING = frozenset({"STARTING", "STOPPING", "FINISHING"})
 _TOLD_BY_SUPERVISOR = frozenset({"EXITED", "FATAL"})
 
 
@@ -63,10 +65,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is known of an instance that is not well: `met` in `looks` looks, `told` before."""
+    """What is known of an instance that is not well: `met` in `looks` looks, `told` before.
+
+    `quiet`: in how many of the last looks no instance was starting or stopping.
+    """
 
     met: str = ""
     looks: int = 0
+    quiet: int = 0
     told: str = ""
 
 
@@ -88,11 +94,11 @@ def decide(
 
     Shape: both by instance id; whoever is well and was not told of has no case.
     """
-    is_starting = any(seen.has_supervisor and seen.status == "STARTING" for seen in fleet.values())
+    is_moving = any(seen.has_supervisor and seen.status in _MOVING for seen in fleet.values())
     alarms, left = [], {}
     for instance_id, seen in sorted(fleet.items()):
         case = cases.get(instance_id, Case())
-        alarm, case = _decide_one(instance_id, seen, case, is_starting=is_starting)
+        alarm, case = _decide_one(instance_id, seen, case, is_moving=is_moving)
         if alarm is not None:
             alarms.append(alarm)
         if case != Case():
@@ -101,12 +107,12 @@ def decide(
 
 
 def _decide_one(
-    instance_id: str, seen: Seen, case: Case, *, is_starting: bool
+    instance_id: str, seen: Seen, case: Case, *, is_moving: bool
 ) -> tuple[Alarm | None, Case]:
     if seen.has_supervisor:
         if not case.told or seen.status in _LEAVING:
             return None, Case(told=case.told)
-        case = _met(case, LIVES_AGAIN)
+        case = _met(case, LIVES_AGAIN, is_moving=is_moving)
         if case.looks < LIVES_LOOKS:
             return None, case
         words = "lives again: a supervisor watches it"
@@ -115,7 +121,7 @@ def _decide_one(
         )
         return alarm, case
     if seen.has_bot:
-        case = _met(case, ORPHANED)
+        case = _met(case, ORPHANED, is_moving=is_moving)
         if case.told == ORPHANED or case.looks < ORPHANED_LOOKS:
             return None, case
         heal = start_command(instance_id, seen.config_file)
@@ -127,8 +133,8 @@ def _decide_one(
         return None, Case()
     if seen.status in _TOLD_BY_SUPERVISOR:
         return None, Case(told=case.told)
-    case = _met(case, DOWN)
-    if case.told == DOWN or case.looks < (DOWN_LOOKS_MAX if is_starting else DOWN_LOOKS):
+    case = _met(case, DOWN, is_moving=is_moving)
+    if case.told == DOWN or (case.quiet < DOWN_LOOKS and case.looks < DOWN_LOOKS_MAX):
         return None, case
     orders = "" if seen.is_paper else ", and its orders may rest on the exchange"
     words = (
@@ -138,9 +144,11 @@ def _decide_one(
     return _critical(instance_id, case, words), case
 
 
-def _met(case: Case, condition: str) -> Case:
-    looks = case.looks + 1 if case.met == condition else 1
-    return replace(case, met=condition, looks=min(looks, DOWN_LOOKS_MAX))
+def _met(case: Case, condition: str, *, is_moving: bool) -> Case:
+    if case.met != condition:
+        case = Case(met=condition, told=case.told)
+    quiet = 0 if is_moving else case.quiet + 1
+    return replace(case, looks=case.looks + 1, quiet=quiet)
 
 
 def _critical(instance_id: str, case: Case, message: str) -> Alarm:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ Look = Seen | None
 
 
 def walk(
-    looks: Sequence[Look], told: str = "", *, beside: Seen | None = None
+    looks: Sequence[Look], told: str = "", *, beside: Sequence[Look] = ()
 ) -> tuple[list[tuple[int, str]], dict[str, Case]]:
     """Take the looks one after another; every alarm as (number of the look from 1, kind)."""
     cases = {"bp": Case(told=told)} if told else {}
     raised = []
-    for number, seen in enumerate(looks, 1):
-        fleet = {"bp": seen} if seen is not None else {}
-        alarms, cases = decide({**fleet, **({"other": beside} if beside else {})}, cases)
+    for number, (one, other) in enumerate(zip_longest(looks, beside[: len(looks)]), 1):
+        fleet = {name: seen for name, seen in (("bp", one), ("other", other)) if seen is not None}
+        alarms, cases = decide(fleet, cases)
         for alarm in alarms:
             assert alarm.instance_id == "bp"
             raised.append((number, alarm.kind))
@@ -167,16 +168,27 @@ def test_stories(story: str) -> None:
     assert (cases["bp"].told if "bp" in cases else "") == after
 
 
-def test_what_is_down_has_longer_while_others_start() -> None:
-    """`start_after`: one of a resurrect waits for another; but not for ever."""
-    starting = seen(status="STARTING", has_bot=False)
-    raised, _ = walk([DEAD] * 99, beside=starting)
-    assert raised == [(DOWN_LOOKS_MAX, DOWN)]
-    raised, _ = walk([DEAD] * 99, beside=RUNS)
-    assert raised == [(DOWN_LOOKS, DOWN)]
-    dead_while_starting = replace(DEAD, status="STARTING")
-    raised, _ = walk([dead_while_starting] * 99)
-    assert raised == [(DOWN_LOOKS, DOWN)]
+STARTS = seen(status="STARTING", has_bot=False)
+STOPS = seen(status="STOPPING")
+
+
+@pytest.mark.parametrize(
+    ("beside", "told_at"),
+    [
+        ([], DOWN_LOOKS),
+        ([RUNS] * 99, DOWN_LOOKS),
+        ([STARTS] * 99, DOWN_LOOKS_MAX),  # not for ever: it may be in a loop of crashes
+        ([*[STARTS] * 20, RUNS, *[STARTS] * 20, *[RUNS] * 50], 41 + DOWN_LOOKS),
+        ([*[STOPS] * 10, *[replace(DEAD, is_wanted=False)] * 50], 10 + DOWN_LOOKS),
+        ([replace(DEAD, status="STARTING", is_wanted=False)] * 99, DOWN_LOOKS),  # an old record
+    ],
+)
+def test_what_is_down_has_longer_while_others_start_or_stop(
+    beside: Sequence[Look], told_at: int
+) -> None:
+    """`start_after` lets one of a `resurrect` wait; a restart of all stops the slowest last."""
+    raised, _ = walk([DEAD] * 99, beside=beside)
+    assert raised == [(told_at, DOWN)]
 
 
 def test_words_tell_what_to_do() -> None:
@@ -189,7 +201,7 @@ def test_words_tell_what_to_do() -> None:
         "its supervisor is gone, the bot trades on unwatched;"
         " heal it with: daemon_manager start --config '/etc/my bots/bp.json'"
     )
-    waited = {"bp": Case(met=DOWN, looks=DOWN_LOOKS)}
+    waited = {"bp": Case(met=DOWN, looks=DOWN_LOOKS, quiet=DOWN_LOOKS)}
     (alarm,), _ = decide({"bp": DEAD}, waited)
     assert alarm.level == "critical"
     assert alarm.message == (
@@ -337,3 +349,12 @@ def test_a_damaged_list_of_wishes_is_said_once(tmp_path: Path, said: list[str]) 
     assert [alert["kind"] for alert in spooled(tmp_path)] == [ORPHANED]
     assert len(said) == 1
     assert "desired.json: is damaged" in said[0]
+
+
+def test_nothing_in_the_files_ends_the_alerter(tmp_path: Path, said: list[str]) -> None:
+    """What no one of us wrote: nested beyond what can be read."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "desired.json").write_text("[" * 200_000)
+    one = watch(tmp_path, said)
+    assert look(one, 3) == [False] * 3
+    assert len(said) == 1
