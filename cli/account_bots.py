@@ -102,7 +102,7 @@ def _demand(
 
     Errors: those of `UNREADABLE`.
     """
-    from cli.first_grid import preflight_of
+    from cli.grid_preflight import preflight_of
 
     instance_id = str(record["instance_id"])
     config = config_of(instance_id, root, record)

@@ -115,7 +115,8 @@ def _run_one(arguments: argparse.Namespace, assumptions: Assumptions, root: Path
         replayed = setups.run(setup, source, with_points=bool(arguments.out))
     report = setups.report_of(replayed, len(history), assumptions)
     if arguments.out:
-        from cli.backtesting.folder import finish, write_folder
+        from cli.backtesting.folder import write_folder
+        from cli.backtesting.run import finish
 
         found = finish(
             setup,

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from cli import account_bots
 from cli.bot_place import Place, place_of
 from cli.bot_wiring import SystemClock, client_ids, engine_settings
-from cli.first_grid import has_journal, preflight_of, refuse
+from cli.first_grid import has_journal
+from cli.grid_preflight import preflight_of, refuse
 from cli.preflight_words import Line, document, lines, refused_checks
 from core.check_report import REPORT_MARK, REPORT_VARIABLE
 from core.config_spec import account_of

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from core.errors import ConfigError
-from exchanges.aster_wire import encoded, wrapped
+from exchanges.aster_form import encoded, wrapped
 from exchanges.wallet_library import load_account
 from exchanges.wire import Call, HttpRequest
 

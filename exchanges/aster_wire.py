@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -28,6 +27,7 @@ from core.errors import (
     Retryable,
 )
 from core.model import Order, OrderRequest, TimeInForce
+from exchanges.aster_form import encoded, wrapped
 from exchanges.wire import (
     WINDOW_MS,
     Call,
@@ -61,7 +61,6 @@ BANNED_S = 120.0  # documented: a ban lasts from 2 minutes to 3 days
 BLOCKED_S = 60.0  # 403: their firewall
 
 _CLIENT_ID = re.compile(r"[.A-Z:/a-z0-9_-]{1,36}")
-_FORM = "application/x-www-form-urlencoded"
 
 
 class AsterKeys(Protocol):
@@ -124,35 +123,6 @@ def build(
     if keys is None:
         raise ConfigError("exchange_config.api_key: not set, expected a key for this call")
     return keys.envelope(call, timestamp_us, window)
-
-
-def encoded(call: Call) -> str:
-    """Write the parameters in their own order, percent-encoded."""
-    assert isinstance(call.params, Mapping)
-    return urlencode({name: _rendered(value) for name, value in call.params.items()})
-
-
-def _rendered(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (str, int)):
-        return str(value)
-    if isinstance(value, (list, tuple)):
-        return json.dumps(value, separators=(",", ":"))
-    raise TypeError(f"a parameter must be text, a whole number or a list, not {type(value)}")
-
-
-def wrapped(method: str, path: str, text: str, headers: Mapping[str, str]) -> HttpRequest:
-    """Put the parameters where they travel: the query of a GET, else a form body."""
-    if method == "GET":
-        target = f"{path}?{text}" if text else path
-        return HttpRequest(method=method, target=target, headers=headers)
-    return HttpRequest(
-        method=method,
-        target=path,
-        headers={**headers, "Content-Type": _FORM},
-        body=text.encode(),
-    )
 
 
 # Calls ----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from cli.backtesting.folder import Run
+    from cli.backtesting.run import Run
 
 BINS = 2000
 MARKS = 3000  # fills drawn as marks at most; beyond that they would only be a smear

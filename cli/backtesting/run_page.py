@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from cli.backtesting import page as html
-from cli.backtesting.folder import Run, assumptions, iso
+from cli.backtesting.run import Run, assumptions, iso
 from core.model import ZERO
 from strategies.grid_math import plain
 

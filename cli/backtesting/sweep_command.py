@@ -16,6 +16,7 @@ from cli.backtesting.axes import bot_args, combinations, parse_axes
 from cli.backtesting.progress import Bar, watching
 from cli.backtesting.setup import Assumptions
 from cli.backtesting.sweep import History, Row, Task, ranked, workers
+from cli.backtesting.sweep_folder import write_folder
 from cli.backtesting.sweep_report import Sweep
 from core.config_files import find
 from core.config_load import load
@@ -87,7 +88,7 @@ def sweep(arguments: argparse.Namespace, assumptions: Assumptions, root: Path) -
         funding=funding,
     )
     if arguments.out:
-        warning = sweep_report.write_folder(Path(arguments.out), found)
+        warning = write_folder(Path(arguments.out), found)
         if warning is not None:
             print(f"warning: {warning}", file=sys.stderr)
     if arguments.json:

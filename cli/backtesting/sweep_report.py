@@ -6,15 +6,12 @@ alone.
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from cli.backtesting.folder import NO_PLOTS
 from cli.backtesting.sweep import History, Row
 from cli.backtesting.walk_forward import Judged, sums, total
 from strategies.grid_math import plain
@@ -122,7 +119,7 @@ def _values(sweep: Sweep, row: Row) -> dict[str, str]:
 
 
 def _span(sweep: Sweep, span: tuple[int, int]) -> dict[str, Any]:
-    from cli.backtesting.folder import iso
+    from cli.backtesting.run import iso
 
     candles = sweep.history.candles
     return {
@@ -236,42 +233,3 @@ def cells(row: Row, columns: Sequence[str]) -> list[str]:
 
 def _name(sweep: Sweep, row: Row) -> str:
     return " ".join(f"{key}={value}" for key, value in _values(sweep, row).items())
-
-
-# The folder -------------------------------------------------------------------------------------
-
-
-def write_folder(folder: Path, sweep: Sweep) -> str | None:
-    """Write it; gives what the user should be warned of, None: nothing."""
-    from cli.backtesting.sweep_page import page
-
-    found = document(sweep)
-    del found["seconds"]  # the only thing that two sweeps differ in
-    (folder / "report.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    name = "walk_forward" if sweep.is_walk else "sweep"
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        if sweep.is_walk:
-            headers, rows = walk_rows(sweep)
-            writer.writerow([header.replace(", ", " ").replace(" ", "_") for header in headers])
-            writer.writerows(rows)
-        else:
-            writer.writerow([*sweep.keys, *COLUMNS, "refused"])
-            writer.writerows([*cells(row, COLUMNS), row.refused] for row in sweep.rows)
-    picture, warning = _picture(sweep)
-    if picture is not None:
-        (folder / f"{name}.png").write_bytes(picture)
-    (folder / "index.html").write_text(page(sweep, picture, warning), encoding="utf-8")
-    return warning
-
-
-def _picture(sweep: Sweep) -> tuple[bytes | None, str | None]:
-    if all_refused(sweep) is not None:
-        return None, None
-    try:
-        from cli.backtesting.sweep_plots import draw_sweep, draw_walk
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "numpy"):
-            raise
-        return None, NO_PLOTS
-    return (draw_walk if sweep.is_walk else draw_sweep)(sweep), None

@@ -11,7 +11,7 @@ import pytest
 from backtest_world import MINUTE_MS, START_MS, D, wave, write_candles, write_config, write_funding
 
 from cli.backtesting.curve import Curve, to_ms, trace
-from cli.backtesting.folder import Run, finish
+from cli.backtesting.run import Run, finish
 from cli.backtesting.setup import Assumptions, prepare, run
 from core.config_load import load
 from exchanges.candles import Candles
