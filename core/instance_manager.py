@@ -123,8 +123,9 @@ class InstanceRegistry:
         try:
             with self._file.locked(on_busy=post):
                 if posted and not posted[0].exists():
-                    # Who had the lock before us has written it.
-                    record = self._file.load().get(instance_id, full)
+                    # Who had the lock before us has written it. Fifty who read the whole file for
+                    # one record would each hold it in memory of their own.
+                    record = self._file.load_copy(instance_id) or full
                     is_durable = not _is_passing(dict.fromkeys(full), full)
                 else:
                     record, is_durable = self._update(instance_id, full)

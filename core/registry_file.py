@@ -121,6 +121,10 @@ class RegistryFile:
         make_private_dir(self.logs / instance_id)
         publish(self.logs / instance_id / "record.json", _dump(record), durable=False)
 
+    def load_copy(self, instance_id: str) -> Record | None:
+        """Read the instance's own copy of its record; None when there is none."""
+        return _read_copy(self.logs / instance_id / "record.json")
+
     def sync_copy(self, instance_id: str) -> None:
         """Wait until the copy is on the disk; without the lock, for which others wait."""
         with contextlib.suppress(FileNotFoundError):  # removed meanwhile
