@@ -123,7 +123,8 @@ class _Sides:
         self.history_from: datetime | None = None  # where ended orders were compared
         self._db_path = db_path
         self._root = root
-        self._owns = client_ids(config).owns
+        ids = client_ids(config)
+        self._owns, self._do_ids_repeat = ids.owns, ids.capacity is not None
         self._live: ExchangeClient | None = None
         self._history_from: datetime | None = None
 
@@ -148,7 +149,7 @@ class _Sides:
                 )
             since = reader.meta(HISTORY_KEY)
             self._history_from = None if since is None else datetime.fromisoformat(since)
-            ledger = _read_ledger(reader)
+            ledger = _read_ledger(reader, do_ids_repeat=self._do_ids_repeat)
             if self.config.is_paper:
                 with self._paper(reader) as (client, initial):
                     exchange = self._read_exchange(client, ledger, initial)
@@ -254,13 +255,14 @@ def _history(
     return client.fetch_history(symbol, since) if isinstance(client, RestClient) else None
 
 
-def _read_ledger(reader: LedgerReader) -> LedgerSide:
+def _read_ledger(reader: LedgerReader, *, do_ids_repeat: bool) -> LedgerSide:
     return LedgerSide(
         orders=reader.orders(),
         fills=reader.fills(),
         funding=reader.funding(),
         events=reader.events(),
         checkpoint=reader.checkpoint(),
+        do_ids_repeat=do_ids_repeat,
     )
 
 

@@ -184,7 +184,7 @@ def _orders(ledger: LedgerSide) -> list[Difference]:
     for fill, _ in ledger.fills:
         client_id = fill.client_order_id
         order = by_id.get(client_id)
-        if order is not None and is_of_before(order, fill.time):
+        if order is not None and is_of_before(order, fill.time, do_repeat=ledger.do_ids_repeat):
             continue  # of an order whose id was given out again, long after it had ended
         sums[client_id] = sums.get(client_id, ZERO) + fill.quantity
         if order is None:

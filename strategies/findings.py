@@ -85,13 +85,17 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerSide:
-    """The whole ledger at one instant. Fills come with their slots, all in order of arrival."""
+    """The whole ledger at one instant. Fills come with their slots, all in order of arrival.
+
+    `do_ids_repeat`: the exchange's client order ids begin again one day, see `order_ids`.
+    """
 
     orders: Sequence[Order]
     fills: Sequence[tuple[Fill, str]]
     funding: Sequence[FundingPayment]
     events: Sequence[Entry]
     checkpoint: tuple[int, Mapping[str, Any]] | None
+    do_ids_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -351,7 +351,8 @@ class OrderDesk:
             self.log("look_up_failed", client_order_id=client_id, error=str(error))
             self._look_up_later(client_id, error)
             return
-        if seen is not None and is_of_before(order, seen.created_at):
+        do_repeat = self.ids.capacity is not None
+        if seen is not None and is_of_before(order, seen.created_at, do_repeat=do_repeat):
             if self.clock.now() - order.created_at < ARRIVED_BY:
                 self._look_up_soon(client_id, LOOK_UP_S)
                 return

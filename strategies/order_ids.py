@@ -79,12 +79,13 @@ def first_ids(store: Store, ids: ClientIds, count: int) -> list[str] | None:
     return [ids.make(number) for number in range(first, first + count)]
 
 
-def is_of_before(order: Order, time: datetime) -> bool:
+def is_of_before(order: Order, time: datetime, *, do_repeat: bool) -> bool:
     """Tell whether something of that time is of an order that had this order's id before.
 
-    Half of `REUSE_AFTER` lies beyond what any clock is wrong by.
+    Only where ids `do_repeat`: a paper exchange may live years before our clock, in the time of
+    its candles. Half of `REUSE_AFTER` lies beyond what any clock is wrong by.
     """
-    return time < order.created_at - REUSE_AFTER / 2
+    return do_repeat and time < order.created_at - REUSE_AFTER / 2
 
 
 def _is_free(known: Order | None, now: datetime) -> bool:

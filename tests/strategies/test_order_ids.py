@@ -131,8 +131,14 @@ def test_when_all_are_in_use_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_exchanges_memory_of_an_older_order_is_not_ours() -> None:
     """Its last word on the id is of the order that had it before."""
     mine = order("1", OrderStatus.PENDING, timedelta(0))
-    assert is_of_before(mine, EPOCH - REUSE_AFTER)
-    assert not is_of_before(mine, EPOCH - timedelta(days=1))
+    assert is_of_before(mine, EPOCH - REUSE_AFTER, do_repeat=True)
+    assert not is_of_before(mine, EPOCH - timedelta(days=1), do_repeat=True)
+
+
+def test_an_exchange_in_the_past_is_believed_where_ids_never_repeat() -> None:
+    """A replay's orders bear the time of their candles, years before the engine's clock."""
+    mine = order("1", OrderStatus.NEW, timedelta(0))
+    assert not is_of_before(mine, EPOCH - timedelta(days=1500), do_repeat=False)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -211,6 +217,7 @@ def test_an_answer_that_proves_nothing_holds_nobody_else_back() -> None:
 def test_an_older_order_of_the_id_is_no_answer() -> None:
     """The exchange shows one of months ago: ours is neither filled by it nor given up too soon."""
     world = World(make_settings(interval_s=600.0), 105, boot=False)
+    world.engine.desk.ids = SmallIds(capacity=1 << 20)
     world.exchange.place_faults.append(Fault(error=OutcomeUnknown("no answer"), arrives=False))
     world.boot()
     (pending,) = [o for o in world.engine.desk.by_id.values() if o.status is OrderStatus.PENDING]
