@@ -487,9 +487,11 @@ def main() -> None:
             try:
                 with FIELD[name](Path(temp), children, names) as peer:
                     found[name] = run_peer(peer, children, names, args)
+                print(f"{name}: done", flush=True)
+            except SystemExit as error:  # one that won't run here costs its own column
+                print(f"{name}: {error}", flush=True)
             finally:
                 children.close()
-            print(f"{name}: done", flush=True)
     show(found, args)
 
 
