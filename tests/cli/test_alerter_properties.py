@@ -202,6 +202,7 @@ def test_every_alert_arrives_on_every_channel_in_order(steps: list[list[Any]]) -
                 assert [text for text in channel.taken if text in set(texts)] == texts
 
 
+@pytest.mark.slow
 @settings(max_examples=80)
 @given(STEPS)
 def test_above_the_cap_what_is_lost_is_told_with_its_number(steps: list[list[Any]]) -> None:

@@ -58,6 +58,7 @@ def test_names_are_read_as_they_are_written() -> None:
     assert named("test_20_half_open", "200 sockets in 30 s") == set()
 
 
+@pytest.mark.slow
 def test_every_row_is_named_by_a_test(table: str) -> None:
     """None is forgotten, none is named that is not in the list, none is excused any longer."""
     listed, told = rows(table), list(all_tests())

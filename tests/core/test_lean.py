@@ -119,6 +119,7 @@ print([name for name in names if name in sys.modules])
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.slow
 def test_neither_a_bot_nor_a_supervisor_loads_what_plots() -> None:
     """Everything of ours but the pictures themselves is imported without matplotlib and numpy."""
     code = """

@@ -155,6 +155,7 @@ def test_a_value_that_contains_itself_ends() -> None:
     assert json.loads(json_line({"event": "x", "value": endless}))["event"] == "x"
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), st.text() | st.binary() | st.floats() | st.integers()))
 def test_every_line_is_one_json_object(fields: dict[str, object]) -> None:
     """For any fields: one line, and no control character in it but its end."""

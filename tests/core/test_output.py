@@ -119,6 +119,7 @@ CHUNKS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(CHUNKS)
 def test_no_line_is_torn_and_every_lost_one_is_counted(
     tmp_path_factory: pytest.TempPathFactory, chunks: list[tuple[list[int], int, bool, bool]]

@@ -73,6 +73,7 @@ def graphs(draw: st.DrawFn, *, acyclic: bool) -> Graph:
     return {name: after[name] for name in draw(st.permutations(NAMES))}
 
 
+@pytest.mark.slow
 @given(graphs(acyclic=True))
 def test_every_order_is_kept_and_nobody_waits_longer(after: Graph) -> None:
     """S26: each name once, behind all that it names, and right behind the last of them."""
@@ -84,6 +85,7 @@ def test_every_order_is_kept_and_nobody_waits_longer(after: Graph) -> None:
         assert place[name] == max((place[one] + 1 for one in named if one in after), default=0)
 
 
+@pytest.mark.slow
 @given(graphs(acyclic=True), st.randoms(use_true_random=False))
 def test_whatever_is_decided_first_all_are_started_in_order(after: Graph, chance: Any) -> None:
     """S26: outcomes come in any order; nobody is started early, and nobody is forgotten."""
@@ -99,6 +101,7 @@ def test_whatever_is_decided_first_all_are_started_in_order(after: Graph, chance
     assert sorted(started) == sorted(after)
 
 
+@pytest.mark.slow
 @given(graphs(acyclic=False))
 def test_without_its_circles_every_start_ends(after: Graph) -> None:
     """S26: who is in no circle keeps its order; who is in one is named."""

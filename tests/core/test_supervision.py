@@ -470,6 +470,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(policy=POLICIES, steps=STEPS)
 def test_random_lives_never_hold_two_children(

@@ -211,6 +211,7 @@ def fail_everywhere(kind: GridType, step: int, fault: str) -> int:
 FAULTS = ("crash", "store", "exchange")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_changes_nothing(fault: str) -> None:
     """I10: after a death, a failed write or a failed call, the same orders rest as without it."""

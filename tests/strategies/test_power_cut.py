@@ -269,6 +269,7 @@ def many_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WEATHER, "crash", (20, "the process dies, or the machine"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("many_crashes")
 def test_every_invariant_holds_over_power_cuts(tmp_path: Path) -> None:
     """GRID.md 9 at every request and in every lull, the machine switched off at any write."""
