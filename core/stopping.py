@@ -32,6 +32,7 @@ from core.targets import Target, resolve_targets
 
 _UNPROVEN = "stopped, but its orders are not proven gone: look at the exchange, or stop {id} again"
 _ANSWER_S = 5.0
+_LOOK_S = 0.2
 _KILL_S = 5.0
 _NOBODY: dict[str, Any] = {"pid": None, "bot_pid": None}
 _MARGIN_S = 20.0  # beyond stop_timeout, the finish step and the kills, for a machine under load
@@ -151,7 +152,8 @@ class _Stopping:
         for target, client in self._told:
             spec = target.spec()
             try:
-                client.answer(deadline)
+                # Whoever comes after one that is silent has long answered: its words are there.
+                client.answer(max(deadline, time.monotonic() + _LOOK_S))
             except ControlError:
                 self._signal(target)
                 continue

@@ -52,6 +52,20 @@ def test_a_stopped_supervisor_is_woken_and_stops(run: Shell, fleet: ToyFleet) ->
     assert any(line.startswith("TERM") for line in fleet.lines("said"))
 
 
+def test_one_that_is_silent_costs_the_others_nothing(run: Shell, fleet: ToyFleet) -> None:
+    """What the others have answered meanwhile counts: they get no signal, which has no options."""
+    write_config(fleet, "a_frozen")
+    # Still at it when the patience with the first is over.
+    write_config(fleet, "b_well", "--ignore-term", stop_timeout=8)
+    assert run("start", "--config", "a_frozen", "--config", "b_well").code == 0
+    os.kill(fleet.supervisor_pid("a_frozen"), signal.SIGSTOP)
+    assert run("stop", "--all", "--keep-orders").code == 0
+    assert {fleet.status("a_frozen"), fleet.status("b_well")} == {"STOPPED"}
+    assert "signal" in fleet.event_names("a_frozen")
+    assert "signal" not in fleet.event_names("b_well")
+    assert fleet.processes() == []
+
+
 def test_a_supervisor_that_never_answers_is_killed_and_its_bot_stopped(
     fleet: ToyFleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
