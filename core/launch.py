@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from core.claims import Claimed
 from core.control import Message
-from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError, StoreError
+from core.errors import AlreadyRunning, ConfigError, ExitCode, GridfleetError
 from core.instance_manager import InstanceRegistry
 from core.masking import json_line, mask_text
 from core.paths import shown
@@ -125,32 +125,27 @@ def launch(*launches: Launch) -> list[Launched]:
     # Opened before the lock, so closed before it at our death, and by each of the forked: while
     # somebody can hear a word, the lock is held.
     ear, mouth = os.pipe2(os.O_CLOEXEC)
-    try:
-        if len(roots) != 1:
-            return _fork_all(launches, [None] * len(launches), ear, mouth)
-        registry = InstanceRegistry(Path(roots.pop()))
-        try:
-            with registry.locked():
-                return _fork_all(launches, _claim_all(registry, launches), ear, mouth)
-        except StoreError:  # somebody holds the lock; each of them waits for it, and says so
-            return _fork_all(launches, [None] * len(launches), ear, mouth)
-    finally:
-        for fd in (ear, mouth):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+    claims: list[_Claim] = [None] * len(launches)  # each claims for itself, and says what is wrong
+    with contextlib.ExitStack() as held:
+        if len(roots) == 1:
+            registry = InstanceRegistry(Path(roots.pop()))
+            with contextlib.suppress(GridfleetError, OSError):
+                held.enter_context(registry.locked())
+                claims = _claim_all(registry, launches)
+        return _fork_all(launches, claims, ear, mouth)
 
 
 _Claim: TypeAlias = tuple[int, Record] | ConfigError | None
 
 
 def _claim_all(registry: InstanceRegistry, launches: Sequence[Launch]) -> list[_Claim]:
-    """Claim for all that are to start; None where the supervisor has to do it itself."""
+    """Claim for all that are to start; None where the supervisor has to do it itself.
+
+    Errors: GridfleetError, OSError; nothing is claimed then.
+    """
     starting = [one for one in launches if not one.to_stop]
     wanted = [(one.spec, {"started_at": one.started_at, "config_fault": None}) for one in starting]
-    try:
-        claims = registry.claim_all(wanted) if wanted else []
-    except (GridfleetError, OSError):
-        return [None] * len(launches)  # each of them meets the same, and says so
+    claims = registry.claim_all(wanted) if wanted else []
     by_id = dict(zip((one.spec.instance_id for one in starting), claims, strict=True))
     return [None if one.to_stop else by_id[one.spec.instance_id] for one in launches]
 
@@ -158,7 +153,10 @@ def _claim_all(registry: InstanceRegistry, launches: Sequence[Launch]) -> list[_
 def _fork_all(
     launches: Sequence[Launch], claims: Sequence[_Claim], ear: int, mouth: int
 ) -> list[Launched]:
-    """Fork one for each that may start, and wait until those that were claimed have their locks."""
+    """Fork one for each that may start, and wait until those that were claimed have their locks.
+
+    Both ends of the pipe are closed when it returns.
+    """
     now = time.monotonic()
     launched = [
         Launched(spec=one.spec, fd=-1, deadline=now + one.wait_s, to_stop=one.to_stop)
