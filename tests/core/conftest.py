@@ -1,4 +1,4 @@
-"""The fixtures of commands: an empty root with a toy in it, and a shell over it."""
+"""What commands and the registry are tested on: an empty root, with a toy and a shell over it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command_shell import Shell
 from toy_fleet import TOY, ToyFleet
+
+from core.instance_manager import InstanceRegistry
 
 
 @pytest.fixture
@@ -26,3 +28,8 @@ def run(fleet: ToyFleet, tmp_path: Path) -> Shell:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     return Shell(fleet.root, elsewhere)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> InstanceRegistry:
+    return InstanceRegistry(tmp_path)

@@ -16,11 +16,6 @@ from core.instance_manager import InstanceRegistry
 from core.registry_changes import Changes
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> InstanceRegistry:
-    return InstanceRegistry(tmp_path)
-
-
 def waiting(root: Path) -> list[str]:
     folder = root / "logs" / ".changes"
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
